@@ -1,0 +1,1752 @@
+--! Previous: -
+--! Hash: sha1:f332e0c987e6fd4579f6972c73bba36d464fb7a6
+--! Message: module cache 0.1.0
+
+--! split: 010-schema.sql
+/*
+ * pg-module-cache: the database side.
+ *
+ * Read the files of this folder in order: words, epoch, tokens, generations and artifacts come first, then reading,
+ * publishing, invalidating, and what keeps the tables small. Names that start with an underscore are private.
+ */
+
+create schema module_cache;
+
+comment on schema module_cache is
+  'Coherent cache of compiled modules: artifacts are checked against append-only generations whenever they are read.';
+
+create function module_cache.schema_version() returns text
+  language sql immutable parallel safe
+begin atomic
+  select '0.1.0'::text;
+end;
+
+comment on function module_cache.schema_version() is
+  'Version of this schema. A client states the range of versions that it works with.';
+
+/*
+ * A setting that was set locally in a transaction reads back as an empty string afterwards, not as null; both mean
+ * that nobody asked for anything. Text that is no boolean counts as not set: a typing error in a setting must not
+ * abort the transaction that invalidates.
+ */
+create function module_cache._is_off(setting text) returns boolean
+  language sql stable parallel safe
+begin atomic
+  select lower(coalesce(current_setting(setting, true), '')) in ('off', 'false', 'no', '0');
+end;
+
+comment on function module_cache._is_off(text) is
+  'True if the named setting was switched off for this session or transaction.';
+
+create type module_cache.module as (
+  realm_url text,
+  canonical_path text
+);
+
+comment on type module_cache.module is 'One module: the URL of its realm, and its canonical path in it.';
+
+/*
+ * One place that raises, so that all errors have the same shape: a message without values, the values in detail, the
+ * next step in hint.
+ */
+create function module_cache._raise(errcode text, message text, detail text, hint text) returns void
+  language plpgsql volatile parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  raise exception using
+    errcode = _raise.errcode,
+    message = _raise.message,
+    detail = coalesce(_raise.detail, ''),
+    hint = _raise.hint;
+end;
+$$;
+
+comment on function module_cache._raise(text, text, text, text) is 'Raises an error of the MC class.';
+
+--! split: 020-keys.sql
+/*
+ * Words for modules. Every function that takes a realm, path or key passes it through here, and src/keys.ts spells
+ * the same rules for the process side.
+ *
+ * The functions of this file have bodies that were resolved when they were created, so they need no search_path of
+ * their own and the planner can inline them.
+ */
+
+/*
+ * Scheme and host of a URL are case-insensitive, everything behind them is not. A user part is refused, because
+ * realms are shown to operators and sent in notifications, and a user part may hold a password.
+ */
+create function module_cache._realm(realm_url text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select case
+    when octet_length(realm_url) > 2000 then null
+    when realm_url ~ '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\]*/([^?#]*/)?$'
+      and realm_url !~ '[\x01-\x20\x7f]'
+      and regexp_replace(realm_url, '^[^:]*://[^/]*/', '') !~ '(^|/)\.\.?(/|$)'
+    then lower(substring(realm_url from '^[^:]*://[^/]*') collate "C")
+      || substr(realm_url, length(substring(realm_url from '^[^:]*://[^/]*')) + 1)
+  end;
+end;
+
+comment on function module_cache._realm(text) is 'The realm with scheme and host in lower case; null if it is no realm.';
+
+create function module_cache._path(realm_url text, canonical_path text) returns text
+  language sql immutable parallel safe
+begin atomic
+  -- The length comes first: a regular expression over a text of some hundred megabytes raises.
+  select case
+    when octet_length(realm_url) + octet_length(canonical_path) > 2000 then null
+    when canonical_path <> '' and canonical_path !~ '^/|[?#]|(^|/)\.\.?(/|$)' then canonical_path
+  end;
+end;
+
+comment on function module_cache._path(text, text) is 'The path, or null if it is no canonical path of the realm.';
+
+/*
+ * Applied to its own result it changes nothing more, so that a caller may name a module by path or by key.
+ */
+create function module_cache._dependency_key(canonical_path text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select regexp_replace(
+    canonical_path,
+    '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)/index)+$',
+    '');
+end;
+
+comment on function module_cache._dependency_key(text) is
+  'A path without its executable extension and without a final /index below the root.';
+
+/*
+ * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes
+ * relative.
+ */
+create function module_cache._declared_key(realm_url text, key text) returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_host text;
+  v_path text;
+begin
+  if key !~* '^[a-z][a-z0-9+.-]*://' then
+    return module_cache._dependency_key(module_cache._path(realm_url, key));
+  end if;
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  v_path := module_cache._path(v_host, substr(key, length(v_host) + 1));
+  if starts_with(v_host || v_path, realm_url) then
+    return module_cache._dependency_key(nullif(substr(v_host || v_path, length(realm_url) + 1), ''));
+  end if;
+  return v_host || module_cache._dependency_key(v_path);
+end;
+$$;
+
+comment on function module_cache._declared_key(text, text) is
+  'The normalised form of a declared dependency key; null if it is none.';
+
+/*
+ * Coverage is compared by 64-bit hashes. Two keys with one hash share their invalidations: one needless miss, never
+ * a stale hit. The seed keeps a module apart from a realm of the same spelling.
+ */
+create function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);
+end;
+
+create function module_cache._realm_hash(realm_url text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(realm_url, 2);
+end;
+
+create function module_cache._global_hash() returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select 0::bigint;
+end;
+
+comment on function module_cache._module_hash(text, text) is 'Cover key of a module.';
+comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
+comment on function module_cache._global_hash() is 'Cover key of everything.';
+
+/*
+ * For a key in another realm nobody can say where that realm ends. Every prefix that ends in a slash could be it,
+ * and a final /index that was removed could have been its root module: all of them count.
+ */
+create function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_hashes bigint[] := '{}';
+  v_key text;
+  v_prefix text;
+  v_segment text;
+begin
+  foreach v_key in array dependency_keys loop
+    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
+      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
+      continue;
+    end if;
+    v_hashes := v_hashes || hashtextextended(v_key, 1) || hashtextextended(v_key || '/index', 1);
+    v_prefix := substring(v_key from '^[^:]*://[^/]*/');
+    v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
+      v_prefix := v_prefix || v_segment;
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    end loop;
+  end loop;
+  return array(select distinct h from unnest(v_hashes) h);
+end;
+$$;
+
+comment on function module_cache._dependency_hashes(text, text[]) is
+  'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+
+/* Misuse raises: these are the guards of get, put and claim. invalidate ignores and counts instead. */
+create function module_cache._require_realm(realm_url text) returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._realm(realm_url);
+begin
+  if v_realm is null then
+    perform module_cache._raise('MC001', 'not a realm URL', format('realm_url: %L', left(realm_url, 200)),
+      'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
+  end if;
+  return v_realm;
+end;
+$$;
+
+create function module_cache._require_artifact(realm_url text, canonical_path text, kind text, variant text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  if module_cache._path(v_realm, canonical_path) is null then
+    perform module_cache._raise('MC001', 'not a canonical path', format('canonical_path: %L', left(canonical_path, 200)),
+      'A canonical path is not empty, has no leading "/", no "?" or "#", no "." or ".." segment, and takes at most 2000 bytes together with its realm.');
+  end if;
+  if kind is null or octet_length(kind) not between 1 and 64 then
+    perform module_cache._raise('MC001', 'not a kind', format('kind: %L', left(kind, 200)),
+      'A kind is 1 to 64 bytes, for example transpile.');
+  end if;
+  if variant is null or octet_length(variant) > 500 then
+    perform module_cache._raise('MC001', 'not a variant', format('variant: %L', left(variant, 200)),
+      'A variant is at most 500 bytes; pass an empty string for none.');
+  end if;
+  return v_realm;
+end;
+$$;
+
+comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
+comment on function module_cache._require_artifact(text, text, text, text) is
+  'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
+
+--! split: 030-epoch.sql
+/*
+ * The epoch is the identity of one life of the unlogged tables. A crash, an immediate shutdown, a failover or a
+ * restore leaves them empty or foreign while transaction ids may go backwards; nothing else in the server tells that
+ * reliably. The table has to be unlogged like those that it speaks for.
+ */
+
+create unlogged table module_cache._epochs (
+  epoch uuid not null,
+  life text collate "C" not null,
+  written_by xid not null,
+  system_identifier bigint not null,
+  server_started_at timestamptz not null
+);
+
+comment on table module_cache._epochs is
+  'The current epoch, and rows of other lives until they are swept. Without a key on purpose: a restore must be able to copy a foreign row beside ours.';
+comment on column module_cache._epochs.life is
+  'Prefix of every token: epoch and start of the server. A volume that is set back to an earlier copy keeps its epoch, but not its start.';
+comment on column module_cache._epochs.written_by is
+  'The xmin of this very row. A restored row was written by another transaction than it says.';
+comment on column module_cache._epochs.system_identifier is
+  'The cluster that grew this row: in a young cluster a restored row can meet its old xmin by accident.';
+comment on column module_cache._epochs.server_started_at is
+  'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
+
+/*
+ * Functions that look something up are in plpgsql, which keeps their plans: one in SQL that cannot be inlined is read
+ * and planned anew in every statement that calls it.
+ */
+create function module_cache._epoch(out epoch uuid, out life text)
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  select e.epoch, e.life into epoch, life
+  from module_cache._epochs e
+  where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+end;
+$$;
+
+comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; nulls if there is none.';
+
+/*
+ * The row has to name its own xmin, which inside a savepoint is the id of a subtransaction that no function reports.
+ * Writing it twice in one transaction makes the second version carry the id that the first one showed.
+ */
+create function module_cache._renew_epoch() returns uuid
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
+  v_epoch uuid;
+begin
+  select e.epoch into v_epoch
+  from module_cache._epochs e
+  where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
+
+  if not found then
+    v_epoch := gen_random_uuid();
+    insert into module_cache._epochs
+    values (v_epoch, '', '0', v_system_identifier, '-infinity');
+    -- A prepared transaction that invalidated may have survived the crash that took its generation along. As long as
+    -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
+    if exists (select from pg_prepared_xacts p where p.database = current_database()) then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  end if;
+
+  delete from module_cache._epochs e where e.epoch <> v_epoch or e.xmin <> e.written_by and e.written_by <> '0';
+  update module_cache._epochs e
+  set life = replace(v_epoch::text, '-', '') || '-' ||
+        to_hex((extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint),
+      server_started_at = pg_postmaster_start_time()
+  where e.epoch = v_epoch;
+  update module_cache._epochs e set written_by = e.xmin where e.epoch = v_epoch;
+  return v_epoch;
+end;
+$$;
+
+comment on function module_cache._renew_epoch() is
+  'Confirms the epoch after a clean restart, or replaces a missing or foreign one. The caller holds the lock.';
+
+/*
+ * Called by changes_since and put only: their transactions are short as a rule, that of invalidate may not be. It
+ * never waits, and above READ COMMITTED it does nothing, because an old snapshot cannot tell what is there now.
+ */
+create function module_cache._ensure_epoch() returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if (select e.epoch from module_cache._epoch() e) is not null
+    or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+    or not pg_try_advisory_xact_lock(hashtextextended('module_cache.epoch', 0))
+  then
+    return;
+  end if;
+  -- Whoever held the lock until now has committed: look again, in a new snapshot.
+  if (select e.epoch from module_cache._epoch() e) is null then
+    perform module_cache._renew_epoch();
+  end if;
+end;
+$$;
+
+comment on function module_cache._ensure_epoch() is
+  'Makes sure that there is an epoch, if that can be done without waiting.';
+
+--! split: 040-tokens.sql
+/*
+ * A token says what its reader had seen: the life of the tables and a snapshot. `life/xmin:xmax:xip,…` is a snapshot
+ * token, which is also a cursor; `life@xid` is a coherence token, which names one transaction. To callers both are
+ * opaque.
+ */
+
+/*
+ * The snapshot of the running statement, for keeping. Postgres leaves a transaction's own id out of its snapshots, so
+ * that a transaction which later rolls back, or writes more, would seem to have been seen: here it counts as in
+ * progress.
+ */
+create function module_cache._snapshot() returns pg_snapshot
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_snapshot constant pg_snapshot := pg_current_snapshot();
+  v_own constant xid8 := pg_current_xact_id_if_assigned();
+begin
+  if v_own is null or v_own >= pg_snapshot_xmax(v_snapshot) then
+    return v_snapshot;
+  end if;
+  return (
+    select format('%s:%s:%s', min(x.xid), pg_snapshot_xmax(v_snapshot), string_agg(x.xid::text, ',' order by x.xid))
+    from (select pg_snapshot_xip(v_snapshot) union select v_own) x (xid));
+end;
+$$;
+
+comment on function module_cache._snapshot() is
+  'The current snapshot, with the own transaction counted as in progress.';
+
+/*
+ * Text that this product never wrote is misuse. A token of another life is not: it is the expected answer after a
+ * crash, and callers compare the life.
+ */
+create function module_cache._parse_token(token text, out life text, out snapshot pg_snapshot)
+  language plpgsql immutable parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$' then
+    life := split_part(token, '/', 1);
+    begin
+      snapshot := split_part(token, '/', 2)::pg_snapshot;
+    exception when invalid_text_representation then
+      snapshot := null;
+    end;
+  end if;
+  if snapshot is null then
+    perform module_cache._raise('MC002', 'not a token', format('token: %L', left(token, 200)),
+      'Pass a token exactly as get or changes_since returned it.');
+  end if;
+end;
+$$;
+
+comment on function module_cache._parse_token(text) is 'Life and snapshot of a token; raises MC002 for other text.';
+
+/*
+ * A snapshot that claims to have seen transactions which have not begun yet would make its artifact immune to their
+ * invalidations. The statement's own snapshot may be an old one, so the server's counter decides.
+ */
+create function module_cache._require_past(snapshot pg_snapshot) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_last xid8;
+begin
+  if pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot()) then
+    return;
+  end if;
+  v_last := (pg_snapshot_xmax(snapshot)::text::numeric - 1)::text::xid8;
+  begin
+    perform pg_xact_status(v_last);
+  exception when invalid_parameter_value then
+    perform module_cache._raise('MC002', 'a token or cursor from the future',
+      format('It has seen transaction %s, which has not begun.', v_last),
+      'Pass a token exactly as get or changes_since of this database returned it.');
+  end;
+end;
+$$;
+
+comment on function module_cache._require_past(pg_snapshot) is
+  'Raises MC002 for a snapshot that this server cannot have given out.';
+
+/*
+ * Of two snapshots of one primary the later has seen all that the earlier has; it is strictly newer if it has seen
+ * more.
+ */
+create function module_cache._is_newer(a pg_snapshot, b pg_snapshot) returns boolean
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if pg_snapshot_xmax(a) <> pg_snapshot_xmax(b) then
+    return pg_snapshot_xmax(a) > pg_snapshot_xmax(b);
+  end if;
+  return (select count(*) from pg_snapshot_xip(a)) < (select count(*) from pg_snapshot_xip(b));
+end;
+$$;
+
+comment on function module_cache._is_newer(pg_snapshot, pg_snapshot) is 'True if a has seen strictly more than b.';
+
+create function module_cache.coherence_token() returns text
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return coalesce((select e.life from module_cache._epoch() e), repeat('0', 32) || '-0') || '@' || pg_current_xact_id();
+end;
+$$;
+
+comment on function module_cache.coherence_token() is
+  'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
+
+--! split: 050-generations.sql
+/*
+ * A generation says: this transaction invalidated that key. Rows are only ever appended, by the transaction whose id
+ * they carry, so that no two invalidations touch the same row. An artifact is compared with them when it is read.
+ *
+ * The epoch of a row is null if its transaction saw none. Such a transaction can be older than the epoch that comes
+ * next, and must count in it.
+ */
+
+create unlogged table module_cache._generations (
+  key bigint not null,
+  xid xid8 not null,
+  epoch uuid,
+  realm_url text collate "C",
+  canonical_path text collate "C"
+);
+
+create index _generations_key_xid on module_cache._generations (key, xid);
+
+comment on table module_cache._generations is
+  'Append-only: which transaction invalidated which cover key. Rows below the floor are collected.';
+comment on column module_cache._generations.key is 'Cover key: hash of a module, a realm, or everything.';
+comment on column module_cache._generations.xid is 'The top-level transaction that invalidated.';
+comment on column module_cache._generations.realm_url is 'Null for everything.';
+comment on column module_cache._generations.canonical_path is 'Null for a realm and for everything.';
+
+/*
+ * Below the floor generations may be missing, so a snapshot whose xmin is below it proves nothing. Raised by garbage
+ * collection; a row is never changed.
+ */
+create unlogged table module_cache._floors (
+  epoch uuid not null,
+  floor xid8 not null
+);
+
+comment on table module_cache._floors is 'The highest floor of the current epoch holds.';
+
+create function module_cache._floor(epoch uuid) returns xid8
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  return coalesce((select max(f.floor) from module_cache._floors f where f.epoch = _floor.epoch), '0');
+end;
+$$;
+
+comment on function module_cache._floor(uuid) is 'Snapshots with an xmin below this transaction id count as stale.';
+
+/*
+ * The check at read, which everything else only saves work for. The newest generation of all decides most calls with
+ * one look: a snapshot whose xmin is above it has seen every generation there is.
+ */
+create function module_cache._is_outdated(
+  epoch uuid, snapshot pg_snapshot, module_hash bigint, realm_hash bigint, depends_on bigint[])
+  returns boolean
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set jit to off
+as $$
+declare
+  v_xmin constant xid8 := pg_snapshot_xmin(snapshot);
+begin
+  if (select max(i.xid) from module_cache._invalidations i) < v_xmin then
+    return false;
+  end if;
+  return exists (
+    select
+    from module_cache._generations g
+    where g.key = any (array[module_hash, realm_hash, 0] || depends_on)
+      and g.xid >= v_xmin
+      and not pg_visible_in_snapshot(g.xid, snapshot)
+      and (g.epoch = _is_outdated.epoch or g.epoch is null));
+end;
+$$;
+
+comment on function module_cache._is_outdated(uuid, pg_snapshot, bigint, bigint, bigint[]) is
+  'True if a generation of a covered key is visible here that the snapshot has not seen.';
+
+create function module_cache._newest_generation(epoch uuid, key bigint) returns xid8
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  return (
+    select max(g.xid)
+    from module_cache._generations g
+    where g.key = _newest_generation.key and (g.epoch = _newest_generation.epoch or g.epoch is null));
+end;
+$$;
+
+comment on function module_cache._newest_generation(uuid, bigint) is
+  'The current generation of a key as far as this snapshot shows; null if none is on record.';
+
+--! split: 060-invalidation-log.sql
+/*
+ * The log is what makes every process correct; notifications only make it fast. A row is written in the transaction
+ * that invalidates, next to its generations.
+ */
+
+create unlogged table module_cache._invalidations (
+  id bigint generated always as identity,
+  xid xid8 not null,
+  epoch uuid,
+  scope text not null,
+  realm_url text collate "C",
+  named_paths text[] not null default '{}',
+  canonical_paths text[] not null default '{}',
+  ignored bigint not null default 0,
+  invalidated_at timestamptz not null default clock_timestamp(),
+  role_name name not null default session_user,
+  application_name text not null default current_setting('application_name'),
+  client_address inet default inet_client_addr(),
+  backend_pid integer not null default pg_backend_pid()
+);
+
+create index _invalidations_xid on module_cache._invalidations (xid);
+
+comment on table module_cache._invalidations is
+  'One row for each call and realm. Peers read it by snapshot: the id only orders rows of one transaction.';
+comment on column module_cache._invalidations.scope is 'module, realm or global.';
+comment on column module_cache._invalidations.named_paths is 'What the caller named.';
+comment on column module_cache._invalidations.canonical_paths is
+  'Every module of this realm that the invalidation reached, by name or through the fan-out.';
+comment on column module_cache._invalidations.ignored is 'How many of the named paths can name no module.';
+comment on column module_cache._invalidations.epoch is 'Null if the transaction saw no epoch; such a row counts in any.';
+
+create function module_cache._payload(scope text, realm_url text, canonical_paths text[], xid xid8) returns text
+  language sql stable parallel safe
+begin atomic
+  select '{"k":' || to_json(scope)
+    || case when realm_url is null then '' else ',"r":' || to_json(realm_url) end
+    || case when canonical_paths is null then '' else ',"m":' || array_to_json(canonical_paths) end
+    || ',"x":"' || xid || '"}';
+end;
+
+comment on function module_cache._payload(text, text, text[], xid8) is
+  'The JSON text of a notification and of an entry of changes_since.';
+
+/*
+ * What became visible since the cursor was taken: transactions that had not begun then, and those that were in
+ * progress and have committed. Commit order is not the order of any sequence, so nothing else may decide.
+ *
+ * A peer that is far behind is told to drop everything, which is cheaper than what it missed.
+ */
+create function module_cache.changes_since(inout cursor text, out complete boolean, out changes jsonb)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  c_too_many constant integer := 100000;
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_epoch uuid;
+  v_current_life text;
+begin
+  complete := false;
+  changes := '[]';
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: tokens and cursors have no meaning on a standby.');
+  end if;
+  if cursor is not null then
+    select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(cursor collate "C") p;
+  end if;
+
+  select e.epoch, e.life into v_epoch, v_current_life from module_cache._epoch() e;
+  if v_epoch is null then
+    perform module_cache._ensure_epoch();
+    select e.life into v_current_life from module_cache._epoch() e;
+  end if;
+  if v_epoch is null or v_life is distinct from v_current_life then
+    cursor := v_current_life || '/' || module_cache._snapshot();
+    return;
+  end if;
+
+  -- One statement reads rows, floor and snapshot together: the next cursor has seen exactly what is returned. The
+  -- rows are counted before they are put together: what is too much may not even fit into one value. (They are put
+  -- together as text, because jsonb_agg of Postgres 18 takes a minute for 100,000 paths.)
+  with missed as materialized (
+    select l.*
+    from (
+      select i.* from module_cache._invalidations i
+      where i.xid >= pg_snapshot_xmax(v_snapshot)
+      union all
+      select i.* from module_cache._invalidations i
+      where i.xid = any (array(select pg_snapshot_xip(v_snapshot)))
+    ) l
+    where (l.epoch = v_epoch or l.epoch is null)
+      and l.xid is distinct from pg_current_xact_id_if_assigned()
+  ), reached as (
+    select
+      module_cache._snapshot() as snapshot,
+      pg_snapshot_xmin(v_snapshot) >= module_cache._floor(v_epoch)
+        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete
+    from missed m
+  )
+  select
+    r.snapshot, r.complete,
+    '[' || coalesce(
+      (
+        select
+          string_agg(
+            module_cache._payload(
+              m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid),
+            ',' order by m.xid, m.id)
+        from missed m
+        where r.complete and (m.scope <> 'module' or m.canonical_paths <> '{}')
+      ),
+      '') || ']'
+  into cursor, complete, changes
+  from reached r;
+
+  perform module_cache._require_past(v_snapshot);
+  cursor := v_current_life || '/' || cursor;
+end;
+$$;
+
+comment on function module_cache.changes_since(text) is
+  'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
+
+--! split: 070-artifacts.sql
+/*
+ * The shared cache (L2). A row holds the newest product of one kind and variant, what it covers, and the snapshot
+ * that it was made in. Whether it is live is never written down: it is decided against the generations at each read.
+ */
+
+create unlogged table module_cache._artifacts (
+  realm_url text collate "C" not null,
+  canonical_path text collate "C" not null,
+  kind text collate "C" not null,
+  variant text collate "C" not null,
+  body text not null,
+  headers jsonb not null,
+  dependency_keys text[] not null,
+  is_error boolean not null,
+  generation xid8,
+  epoch uuid not null,
+  snapshot pg_snapshot not null,
+  put_xid xid8 not null,
+  module_hash bigint not null,
+  realm_hash bigint not null,
+  depends_on bigint[] not null,
+  created_at timestamptz not null,
+  expires_at timestamptz,
+  primary key (realm_url, canonical_path, kind, variant)
+);
+
+create index _artifacts_module_hash on module_cache._artifacts (module_hash);
+create index _artifacts_depends_on on module_cache._artifacts using gin (depends_on) with (fastupdate = off);
+create index _artifacts_epoch_xmin on module_cache._artifacts (epoch, pg_snapshot_xmin(snapshot));
+create index _artifacts_expires_at on module_cache._artifacts (expires_at) where expires_at is not null;
+
+comment on table module_cache._artifacts is 'L2: one row for each artifact, live or dead.';
+comment on column module_cache._artifacts.generation is
+  'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
+comment on column module_cache._artifacts.snapshot is
+  'Taken before its sources were read. Garbage collection moves it forward while the artifact is live.';
+comment on column module_cache._artifacts.put_xid is
+  'The transaction that stored this body. Garbage collection leaves it alone.';
+comment on column module_cache._artifacts.depends_on is
+  'Cover keys of what its producer declared; with module, realm and everything they are what it covers.';
+
+/* Definer, because the views below run it with the rights of whoever reads them. */
+create function module_cache._is_live(artifact module_cache._artifacts) returns boolean
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return artifact.epoch is not distinct from v_epoch
+    and coalesce(artifact.expires_at > clock_timestamp(), true)
+    and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
+    and not module_cache._is_outdated(
+      v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);
+end;
+$$;
+
+comment on function module_cache._is_live(module_cache._artifacts) is
+  'True if get would return this artifact: same epoch, not expired, nothing that it covers invalidated since.';
+
+--! split: 080-read.sql
+/*
+ * Reading is one snapshot, writes nothing, and always hands out a token: on a miss it is what a producer presents to
+ * put later. In a transaction that has written there is no token, because what is read there may be rolled back.
+ */
+
+create function module_cache.get(
+  realm_url text, canonical_path text, kind text default 'transpile', variant text default '',
+  out status text, out body text, out headers jsonb, out dependency_keys text[], out generation xid8,
+  out token text, out expires_in interval)
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  -- Whatever collation the caller's columns have, keys compare by their bytes.
+  v_realm text collate "C" := realm_url;
+  v_path constant text collate "C" := canonical_path;
+  v_kind constant text collate "C" := kind;
+  v_variant constant text collate "C" := variant;
+  v_epoch uuid;
+  v_artifact_epoch uuid;
+  v_is_error boolean;
+  v_snapshot pg_snapshot;
+  v_module_hash bigint;
+  v_realm_hash bigint;
+  v_depends_on bigint[];
+  v_expires_at timestamptz;
+  v_is_quiet boolean;
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: the cache is empty on a standby, and a token taken there has no meaning.');
+  end if;
+  for v_attempt in 1..2 loop
+    -- One look at the newest invalidation decides most reads: a snapshot whose xmin is above it has seen every
+    -- generation there is, and the floor is never above it.
+    select
+      e.epoch, e.life, a.epoch, a.body, a.headers, a.dependency_keys, a.generation, a.is_error, a.expires_at,
+      a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
+      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot))
+    into
+      v_epoch, token, v_artifact_epoch, body, headers, dependency_keys, generation, v_is_error, v_expires_at,
+      v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
+      v_is_quiet
+    from module_cache._epochs e
+    left join module_cache._artifacts a
+      on a.realm_url = v_realm and a.canonical_path = v_path and a.kind = v_kind and a.variant = v_variant
+    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+    -- Stored rows are well-formed, so only a key without a row needs a check.
+    exit when v_artifact_epoch is not null or v_attempt = 2;
+    v_realm := module_cache._require_artifact(v_realm, v_path, v_kind, v_variant);
+    exit when v_realm = realm_url collate "C";
+  end loop;
+
+  if pg_current_xact_id_if_assigned() is null then
+    token := token || '/' || pg_current_snapshot();
+  else
+    token := null;
+  end if;
+  if v_artifact_epoch = v_epoch
+    and (v_expires_at is null or v_expires_at > clock_timestamp())
+    and (v_is_quiet
+      or (
+        select
+          pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
+          and not exists (
+            select
+            from module_cache._generations g
+            where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
+              and g.xid >= pg_snapshot_xmin(v_snapshot)
+              and not pg_visible_in_snapshot(g.xid, v_snapshot)
+              and (g.epoch = v_epoch or g.epoch is null))
+        from module_cache._floors f
+        where f.epoch = v_epoch))
+  then
+    status := case when v_is_error then 'error' else 'hit' end;
+    expires_in := v_expires_at - clock_timestamp();
+    return;
+  end if;
+  status := 'miss';
+  body := null;
+  headers := null;
+  dependency_keys := null;
+  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, v_path));
+end;
+$$;
+
+comment on function module_cache.get(text, text, text, text) is
+  'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby.';
+
+create function module_cache.is_current(
+  realm_url text, canonical_path text, kind text, variant text, token text)
+  returns boolean
+  language plpgsql stable parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_module_hash bigint;
+  v_realm_hash bigint;
+  v_depends_on bigint[];
+begin
+  select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
+  return coalesce(
+    (
+      select module_cache._is_live(a) and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+      from module_cache._artifacts a
+      where a.realm_url = v_realm collate "C"
+        and a.canonical_path = is_current.canonical_path collate "C"
+        and a.kind = is_current.kind collate "C"
+        and a.variant = is_current.variant collate "C"
+        and v_life = (select e.life from module_cache._epoch() e)
+    ),
+    false);
+end;
+$$;
+
+comment on function module_cache.is_current(text, text, text, text, text) is
+  'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001 and MC002.';
+
+--! split: 090-publish.sql
+/*
+ * Optimistic concurrency: a writer presents the token that it read before it looked at any source. Losing is a
+ * result. The check here saves work; it is the check at read that makes the cache right, because an invalidation may
+ * commit between this check and the commit of this put.
+ */
+
+/*
+ * An insert waits for the transaction that is inserting the same key; the shortest timeout there is ends that. (A lock
+ * on the key that can be tried would not wait at all, but takes a place in the server's lock table: a transaction that
+ * puts some thousand artifacts would fill it, and then everybody's transactions fail.)
+ */
+create function module_cache._insert(artifact module_cache._artifacts) returns boolean
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set lock_timeout to '1ms'
+as $$
+begin
+  insert into module_cache._artifacts select artifact.* on conflict do nothing;
+  return found;
+exception when lock_not_available then
+  return null;
+end;
+$$;
+
+comment on function module_cache._insert(module_cache._artifacts) is
+  'False if a row of this key is there, null if another transaction is inserting one.';
+
+create function module_cache._store(artifact module_cache._artifacts) returns text
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  v_old module_cache._artifacts;
+  v_inserted boolean;
+begin
+  for v_attempt in 1..2 loop
+    select a.* into v_old
+    from module_cache._artifacts a
+    where a.realm_url = artifact.realm_url
+      and a.canonical_path = artifact.canonical_path
+      and a.kind = artifact.kind
+      and a.variant = artifact.variant
+    for update skip locked;
+
+    if found then
+      if module_cache._is_newer(v_old.snapshot, artifact.snapshot) and module_cache._is_live(v_old) then
+        return 'older';
+      end if;
+      update module_cache._artifacts a
+      set body = artifact.body,
+          headers = artifact.headers,
+          dependency_keys = artifact.dependency_keys,
+          is_error = artifact.is_error,
+          generation = artifact.generation,
+          epoch = artifact.epoch,
+          snapshot = artifact.snapshot,
+          put_xid = artifact.put_xid,
+          depends_on = artifact.depends_on,
+          created_at = artifact.created_at,
+          expires_at = artifact.expires_at
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant;
+      return 'stored';
+    end if;
+
+    -- The row is absent, or somebody holds it.
+    v_inserted := module_cache._insert(artifact);
+    if v_inserted then
+      return 'stored';
+    end if;
+    -- It has appeared since, or is held; the second attempt tells which.
+    exit when v_inserted is null;
+  end loop;
+  return 'contended';
+end;
+$$;
+
+comment on function module_cache._store(module_cache._artifacts) is
+  'Writes a checked artifact unless a live one of a newer token is there; never waits for another writer.';
+
+create function module_cache.put(
+  realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[],
+  token text, expires_in interval default null, is_error boolean default false,
+  out stored boolean, out reason text)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_new module_cache._artifacts;
+  v_epoch uuid;
+  v_life text;
+  v_token_life text;
+begin
+  stored := false;
+  v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  if body is null then
+    perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
+  end if;
+  if expires_in <= interval '0' then
+    perform module_cache._raise('MC003', 'expires_in is not positive', format('expires_in: %s', expires_in),
+      'Pass a positive interval, or null for an artifact that lives until it is invalidated.');
+  end if;
+  v_new.canonical_path := canonical_path;
+  v_new.kind := kind;
+  v_new.variant := variant;
+  v_new.body := body;
+  v_new.headers := coalesce(headers, '{}');
+  v_new.is_error := coalesce(is_error, false);
+  select coalesce(array_agg(d.declared order by d.position), '{}') into v_new.dependency_keys
+  from (
+    select module_cache._declared_key(v_new.realm_url, k.key collate "C") as declared, min(k.position) as position
+    from unnest(dependency_keys) with ordinality k (key, position)
+    group by declared
+  ) d;
+  if array_position(v_new.dependency_keys, null) is not null then
+    perform module_cache._raise('MC001', 'not a dependency key',
+      format('dependency_keys: %s', left(put.dependency_keys::text, 400)),
+      'A dependency key is a canonical path or key of the same realm, or a URL for a module of another realm.');
+  end if;
+
+  if token is not null then
+    select p.life, p.snapshot into v_token_life, v_new.snapshot from module_cache._parse_token(token collate "C") p;
+  end if;
+  select e.epoch, e.life into v_epoch, v_life from module_cache._epoch() e;
+  if v_token_life is distinct from v_life or v_life is null then
+    perform module_cache._ensure_epoch();
+    reason := 'epoch';
+    return;
+  end if;
+  perform module_cache._require_past(v_new.snapshot);
+
+  v_new.epoch := v_epoch;
+  v_new.module_hash := module_cache._module_hash(v_new.realm_url, canonical_path);
+  v_new.realm_hash := module_cache._realm_hash(v_new.realm_url);
+  v_new.depends_on := module_cache._dependency_hashes(v_new.realm_url, v_new.dependency_keys);
+  if pg_snapshot_xmin(v_new.snapshot) < module_cache._floor(v_epoch)
+    or module_cache._is_outdated(v_epoch, v_new.snapshot, v_new.module_hash, v_new.realm_hash, v_new.depends_on)
+  then
+    reason := 'stale';
+    return;
+  end if;
+
+  v_new.generation := module_cache._newest_generation(v_epoch, v_new.module_hash);
+  v_new.put_xid := pg_current_xact_id();
+  v_new.created_at := clock_timestamp();
+  v_new.expires_at := v_new.created_at + expires_in;
+
+  if current_setting('transaction_isolation') = 'read committed' then
+    reason := module_cache._store(v_new);
+  else
+    -- An old snapshot cannot see who wrote the row since; that is contention, not a failure of the caller's work.
+    begin
+      reason := module_cache._store(v_new);
+    exception when serialization_failure or unique_violation then
+      reason := 'contended';
+    end;
+  end if;
+  stored := reason = 'stored';
+end;
+$$;
+
+comment on function module_cache.put(text, text, text, text, text, jsonb, text[], text, interval, boolean) is
+  'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003.';
+
+--! split: 100-dependencies.sql
+/*
+ * The walk backwards along declared dependencies. What an artifact declared is guaranteed by the check at read; the
+ * walk comes on top, for what was only known through other modules, and gives invalidate its answer. It follows the
+ * edges of dead artifacts, too: until a module is produced again they are the best knowledge about it.
+ *
+ * Each step is one index scan for each module reached. The planner may not choose otherwise, because it may have
+ * planned while the table was small, and a plan is kept for the session. (The epoch is compared in a way that no index
+ * serves: nearly all rows have the same.)
+ */
+create function module_cache._importers(epoch uuid, module_hashes bigint[],
+  out realm_urls text[], out canonical_paths text[], out hashes bigint[])
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set enable_indexscan to off
+  set enable_material to off
+  set jit to off
+as $$
+begin
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  if cardinality(module_hashes) <= 100
+    and not exists (select from module_cache._artifacts a where a.depends_on && module_hashes)
+  then
+    select array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash)
+    into realm_urls, canonical_paths, hashes
+    from (
+      select distinct a.realm_url, a.canonical_path, a.module_hash
+      from module_cache._artifacts a
+      where a.module_hash = any (module_hashes) and a.epoch is not distinct from _importers.epoch
+    ) a;
+    return;
+  end if;
+  with recursive reached (module_hash) as (
+    select unnest(module_hashes)
+    union
+    select a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.depends_on @> array[r.module_hash]
+    where a.epoch is not distinct from _importers.epoch
+  ), modules as (
+    select distinct a.realm_url, a.canonical_path, a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.module_hash = r.module_hash
+    where a.epoch is not distinct from _importers.epoch
+  )
+  select array_agg(m.realm_url), array_agg(m.canonical_path), array_agg(m.module_hash)
+  into realm_urls, canonical_paths, hashes
+  from modules m;
+end;
+$$;
+
+comment on function module_cache._importers(uuid, bigint[]) is
+  'The stored modules with one of the given keys, and all that declared them as a dependency, directly or through others.';
+
+--! split: 110-broadcast.sql
+/*
+ * Notifications are hints for the log. They are sent by the transaction that invalidates, so Postgres delivers them
+ * after its commit or not at all; and they must never be the reason why that transaction fails.
+ */
+
+create function module_cache._may_notify() returns boolean
+  language sql volatile parallel unsafe
+begin atomic
+  -- A full queue makes the commit of every notifying transaction fail, and a transaction that has notified cannot be
+  -- prepared: both are answered by leaving the news to the log.
+  select not module_cache._is_off('module_cache.notify') and pg_notification_queue_usage() < 0.5;
+end;
+
+comment on function module_cache._may_notify() is
+  'False if module_cache.notify is off, or the notification queue of the server is half full.';
+
+/*
+ * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,
+ * or if a single path does not fit once it is escaped, one part sends the listeners to the log.
+ */
+create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_channel constant text := 'module_cache_invalidated';
+  c_limit constant integer := 7000;
+  c_parts constant integer := 6;
+  v_payload text;
+  v_payloads text[] := '{}';
+  v_part text[] := '{}';
+  v_part_bytes integer;
+  v_path text;
+  v_bytes integer;
+  v_base integer;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= c_limit then
+      perform pg_notify(c_channel, v_payload);
+      return;
+    end if;
+  end if;
+
+  v_base := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes := v_base;
+  foreach v_path in array canonical_paths loop
+    v_bytes := octet_length(to_json(v_path)::text) + 1;
+    if v_part_bytes + v_bytes > c_limit then
+      v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+      v_part := '{}';
+      v_part_bytes := v_base;
+    end if;
+    exit when v_part_bytes + v_bytes > c_limit or cardinality(v_payloads) >= c_parts;
+    v_part := v_part || v_path;
+    v_part_bytes := v_part_bytes + v_bytes;
+  end loop;
+  if v_part = '{}' then
+    perform pg_notify(c_channel, '{"k":"log","x":"' || xid || '"}');
+    return;
+  end if;
+  v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+  foreach v_payload in array v_payloads loop
+    perform pg_notify(c_channel, v_payload);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._broadcast(text, text, text[], xid8) is
+  'Notifies the listeners of one log row when the transaction commits.';
+
+--! split: 120-invalidation.sql
+/*
+ * Tombstone-and-bump: an invalidation appends generations and a log row and notifies, in the transaction of its
+ * caller. It changes and locks no row that another caller could want, so invalidations never wait for each other,
+ * for readers, or for writers. It does not replace a missing epoch, because its transaction may be long.
+ */
+
+create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint)
+  returns setof module_cache.module
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch uuid;
+  v_xid constant xid8 := pg_current_xact_id();
+  v_realms text[];
+  v_paths text[];
+  v_hashes bigint[];
+  v_named bigint[];
+  v_realm record;
+begin
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  v_named := case cardinality(canonical_paths)
+    when 1 then array[module_cache._module_hash(realm_url, canonical_paths[1])]
+    else array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path))
+  end;
+  select i.realm_urls, i.canonical_paths, i.hashes into v_realms, v_paths, v_hashes
+  from module_cache._importers(v_epoch, v_named) i;
+
+  if v_hashes is null then
+    v_realms := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    v_paths := canonical_paths;
+    v_hashes := v_named;
+  elsif v_paths <> canonical_paths or not realm_url = all (v_realms) then
+    -- A name without an extension stands for the modules that have its key, unless there are none yet.
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into v_realms, v_paths, v_hashes
+    from (
+      select r.realm_url, r.path, r.hash from unnest(v_realms, v_paths, v_hashes) r (realm_url, path, hash)
+      union
+      select _invalidate.realm_url, n.path, n.hash
+      from unnest(canonical_paths, v_named) n (path, hash)
+      where module_cache._dependency_key(n.path) <> n.path
+        or n.hash not in (select r.hash from unnest(v_hashes) r (hash))
+    ) m;
+  end if;
+
+  insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
+  select m.hash, v_xid, v_epoch, m.realm_url, m.path
+  from unnest(v_realms, v_paths, v_hashes) m (realm_url, path, hash);
+
+  -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
+  if realm_url = all (v_realms) then
+    if v_paths <> '{}' or ignored > 0 then
+      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, v_paths, ignored);
+    end if;
+    if v_paths <> '{}' then
+      perform module_cache._broadcast('module', realm_url, v_paths, v_xid);
+    end if;
+  else
+    for v_realm in
+      select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
+      from unnest(v_realms, v_paths) m (realm_url, path)
+      group by m.realm_url
+    loop
+      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+      values (
+        v_xid, v_epoch, 'module', v_realm.url,
+        case when v_realm.is_own then canonical_paths else '{}' end,
+        v_realm.paths,
+        case when v_realm.is_own then ignored else 0 end);
+      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+    end loop;
+  end if;
+  return query select m.realm_url, m.path from unnest(v_realms, v_paths) m (realm_url, path);
+end;
+$$;
+
+comment on function module_cache._invalidate(text, text[], bigint) is
+  'Invalidates well-formed paths of one realm with all that depends on them; ignored is only written down.';
+
+create function module_cache.invalidate(realm_url text, canonical_paths text[]) returns setof module_cache.module
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_realm constant text collate "C" := module_cache._require_realm(realm_url);
+  v_paths text[] collate "C";
+  v_ignored bigint;
+begin
+  if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
+    return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, canonical_paths, 0) m;
+    return;
+  end if;
+  v_paths := array(
+    select distinct n.path collate "C"
+    from unnest(canonical_paths) n (path)
+    where module_cache._path(v_realm, n.path) is not null);
+  v_ignored := (
+    select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
+  return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, v_paths, v_ignored) m;
+end;
+$$;
+
+comment on function module_cache.invalidate(text, text[]) is
+  'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+
+create function module_cache._clear(scope text, key bigint, realm_url text) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_xid constant xid8 := pg_current_xact_id();
+begin
+  insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
+  perform module_cache._broadcast(scope, realm_url, null, v_xid);
+end;
+$$;
+
+comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size.';
+
+create function module_cache.clear_realm(realm_url text) returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  perform module_cache._clear('realm', module_cache._realm_hash(v_realm), v_realm);
+end;
+$$;
+
+comment on function module_cache.clear_realm(text) is
+  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+
+create function module_cache.clear_all() returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  perform module_cache._clear('global', module_cache._global_hash(), null);
+end;
+$$;
+
+comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
+
+/*
+ * An operator who types `delete from module_cache.artifacts …` means an invalidation: without a tombstone a slow
+ * writer would put the same artifact back, and no process would drop its copy.
+ */
+create function module_cache._deleted_artifacts() returns trigger
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  -- Garbage collection removes only what is dead already, and says so for the time of its call.
+  if current_setting('module_cache.collecting', true) = 'on' then
+    return null;
+  end if;
+  perform module_cache._invalidate(d.realm_url, array_agg(distinct d.canonical_path), 0)
+  from deleted d
+  group by d.realm_url;
+  return null;
+end;
+$$;
+
+comment on function module_cache._deleted_artifacts() is
+  'Turns a DELETE into tombstones, generations and notifications.';
+
+create trigger _deleted_artifacts
+  after delete on module_cache._artifacts
+  referencing old table as deleted
+  for each statement execute function module_cache._deleted_artifacts();
+
+--! split: 130-claims.sql
+/*
+ * A claim elects the one producer of an artifact in the fleet. It is a session-level advisory lock: the server frees
+ * it when the session ends, however it ends, and no transaction stays open while the producer works.
+ */
+
+create function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
+  language plpgsql immutable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return hashtextextended(
+    concat_ws(e'\n', module_cache._require_artifact(realm_url, canonical_path, kind, variant),
+      canonical_path, kind, variant) collate "C", 3);
+end;
+$$;
+
+comment on function module_cache._claim_key(text, text, text, text) is
+  'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
+
+create function module_cache._holds_claim(claim_key bigint) returns boolean
+  language sql volatile parallel unsafe
+begin atomic
+  select exists (
+    select
+    from pg_locks l
+    where l.pid = pg_backend_pid()
+      and l.locktype = 'advisory'
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.objsubid = 1
+      and l.mode = 'ExclusiveLock'
+      and (l.classid::bigint << 32 | l.objid::bigint) = claim_key);
+end;
+
+comment on function module_cache._holds_claim(bigint) is 'True if this session holds the claim.';
+
+create function module_cache.claim(realm_url text, canonical_path text, kind text, variant text) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: a claim on a standby excludes nobody.');
+  end if;
+  -- Advisory locks can be taken twice by one session; a claim cannot.
+  return not module_cache._holds_claim(v_key) and pg_try_advisory_lock(v_key);
+end;
+$$;
+
+comment on function module_cache.claim(text, text, text, text) is
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+
+create function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if not module_cache._holds_claim(v_key) then
+    return false;
+  end if;
+  perform pg_advisory_unlock(v_key);
+  if module_cache._may_notify() then
+    perform pg_notify('module_cache_populated', v_key::text);
+  end if;
+  return true;
+end;
+$$;
+
+comment on function module_cache.release(text, text, text, text) is
+  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+
+--! split: 140-garbage.sql
+/*
+ * Garbage collection must be invisible: it never lets in a write that was to be rejected. What proves that a token is
+ * stale are generations, so before generations go, a floor is raised that makes every token stale which would have
+ * needed them.
+ */
+
+create unlogged table module_cache._snapshots (
+  epoch uuid not null,
+  taken_at timestamptz not null,
+  oldest_running xid8 not null
+);
+
+comment on table module_cache._snapshots is
+  'What time it was when a transaction id was the oldest one running: the floor stays below what was recorded older_than ago.';
+
+create function module_cache._collect(epoch uuid, older_than interval, batch integer,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_snapshot constant pg_snapshot := module_cache._snapshot();
+  v_limit xid8;
+  v_floor xid8 := module_cache._floor(epoch);
+  v_next_floor xid8;
+  v_rows tid[];
+begin
+  -- For the trigger on deleted artifacts. Not a SET clause of this function: only a superuser could create that.
+  perform set_config('module_cache.collecting', 'on', true);
+  insert into module_cache._snapshots values (epoch, clock_timestamp(), pg_snapshot_xmin(v_snapshot));
+  select max(s.oldest_running) into v_limit
+  from module_cache._snapshots s
+  where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - older_than;
+  delete from module_cache._snapshots s where s.epoch <> _collect.epoch or s.oldest_running < v_limit;
+
+  -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
+  -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
+  select greatest(v_floor, max(i.xid)) into v_next_floor
+  from module_cache._invalidations i
+  where i.xid < v_limit and (i.epoch = _collect.epoch or i.epoch is null);
+
+  -- Below the next floor an artifact is either dead, or moved to the present snapshot, in which it is live as well.
+  v_rows := array(
+    select a.ctid from module_cache._artifacts a
+    where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
+    union
+    select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
+    union
+    select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
+    limit batch);
+  with candidates as materialized (
+    select a.ctid, module_cache._is_live(a) as live
+    from module_cache._artifacts a
+    where a.ctid = any (v_rows)
+    for update skip locked
+  ), deleted as (
+    delete from module_cache._artifacts a using candidates c where a.ctid = c.ctid and not c.live returning 1
+  ), moved as (
+    update module_cache._artifacts a set snapshot = v_snapshot from candidates c where a.ctid = c.ctid and c.live
+    returning 1
+  )
+  select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
+  perform set_config('module_cache.collecting', '', true);
+
+  -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
+  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+    insert into module_cache._floors values (epoch, v_next_floor);
+    v_floor := v_next_floor;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet.
+  delete from module_cache._floors f
+  where case f.epoch
+      when _collect.epoch then f.floor < v_floor
+      else _collect.epoch = (select e.epoch from module_cache._epoch() e)
+    end;
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into invalidations from deleted;
+  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+end;
+$$;
+
+comment on function module_cache._collect(uuid, interval, integer) is 'One batch of collect_garbage. The caller holds the lock.';
+
+create function module_cache.collect_garbage(older_than interval default '1 hour', batch integer default 10000,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  if older_than is null or older_than < interval '0' or batch is null or batch < 1 then
+    perform module_cache._raise('MC003', 'not a retention or batch size',
+      format('older_than: %s, batch: %s', older_than, batch),
+      'Pass a non-negative interval and a positive number of rows.');
+  end if;
+  artifacts := 0;
+  renewed := 0;
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  -- One collector at a time; a second one has nothing to add.
+  if v_epoch is null or not pg_try_advisory_xact_lock(hashtextextended('module_cache.garbage', 0)) then
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'read committed' then
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, older_than, batch) c;
+    return;
+  end if;
+  begin
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, older_than, batch) c;
+  exception when serialization_failure then
+    complete := false;
+  end;
+end;
+$$;
+
+comment on function module_cache.collect_garbage(interval, integer) is
+  'Removes dead artifacts, and generations and log rows that no token younger than older_than needs, up to batch rows each. Returns what it removed, how many live artifacts it moved to a newer snapshot, and whether it is done. Raises MC003.';
+
+--! split: 150-views.sql
+/*
+ * What an operator looks at. The tables behind are private.
+ */
+
+/* Kept simple enough that Postgres can delete through it; the trigger on the table does the rest. */
+create view module_cache.artifacts as
+select
+  a.realm_url,
+  a.canonical_path,
+  a.kind,
+  a.variant,
+  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  a.generation,
+  octet_length(a.body) as bytes,
+  a.created_at,
+  a.expires_at,
+  a.dependency_keys,
+  a.headers,
+  a.body,
+  a.put_xid
+from module_cache._artifacts a;
+
+comment on view module_cache.artifacts is
+  'Every stored artifact. DELETE invalidates: it leaves a tombstone, a generation, a log row and a notification, in the same transaction.';
+comment on column module_cache.artifacts.status is
+  'live, error (a live error), or dead: expired, or something that it covers was invalidated.';
+
+create view module_cache.tombstones as
+select
+  g.realm_url,
+  g.canonical_path,
+  max(g.xid) as generation,
+  (
+    select max(i.invalidated_at) from module_cache._invalidations i where i.xid = max(g.xid)
+  ) as invalidated_at
+from module_cache._generations g
+where g.canonical_path is not null
+  and (
+    g.epoch is null
+    or g.epoch = (
+      select e.epoch
+      from module_cache._epochs e
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()))
+  and not exists (
+    select
+    from module_cache._artifacts a
+    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+group by g.realm_url, g.canonical_path;
+
+comment on view module_cache.tombstones is
+  'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
+
+create view module_cache.invalidations as
+select
+  i.invalidated_at,
+  i.xid,
+  i.scope,
+  i.realm_url,
+  i.named_paths,
+  cardinality(i.canonical_paths) as modules,
+  i.canonical_paths,
+  i.ignored,
+  i.role_name,
+  i.application_name,
+  i.client_address,
+  i.backend_pid
+from module_cache._invalidations i
+where i.epoch is null
+  or i.epoch = (
+    select e.epoch
+    from module_cache._epochs e
+    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time());
+
+comment on view module_cache.invalidations is
+  'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+
+--! split: 160-grants.sql
+/*
+ * Roles belong to the cluster, not to the database: they may exist already, and whoever installs may not be allowed
+ * to create them. Nothing is granted to public.
+ */
+
+do $$
+declare
+  v_role text;
+begin
+  foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
+    begin
+      execute format('create role %I nologin', v_role);
+    exception
+      when duplicate_object or unique_violation then
+        null;
+      when insufficient_privilege then
+        raise notice 'role % was not created: %', v_role, sqlerrm
+          using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+    end;
+  end loop;
+end;
+$$;
+
+revoke all on all functions in schema module_cache from public;
+
+create function module_cache.grant_roles() returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_role text;
+  v_reader constant text :=
+    'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
+    'coherence_token(), schema_version()';
+  v_writer constant text := v_reader ||
+    ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
+  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+begin
+  for v_role in
+    select r.rolname from pg_roles r
+    where r.rolname in ('module_cache_reader', 'module_cache_writer', 'module_cache_operator')
+  loop
+    execute format('grant usage on schema module_cache to %I', v_role);
+    execute format('grant execute on function %s to %I',
+      case v_role
+        when 'module_cache_reader' then v_reader
+        when 'module_cache_writer' then v_writer
+        else v_operator
+      end, v_role);
+    if v_role = 'module_cache_operator' then
+      execute format('grant select, delete on module_cache.artifacts to %I', v_role);
+      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function module_cache.grant_roles() is
+  'Grants the three roles what they may do, as far as they exist; run it again after creating one.';
+
+revoke all on function module_cache.grant_roles() from public;
+do $$ begin perform module_cache.grant_roles(); end $$;
+
+/* The first life of the tables begins here, so that the first reader gets a token. */
+do $$ begin perform module_cache._ensure_epoch(); end $$;

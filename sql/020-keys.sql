@@ -1,0 +1,184 @@
+/*
+ * Words for modules. Every function that takes a realm, path or key passes it through here, and src/keys.ts spells
+ * the same rules for the process side.
+ *
+ * The functions of this file have bodies that were resolved when they were created, so they need no search_path of
+ * their own and the planner can inline them.
+ */
+
+/*
+ * Scheme and host of a URL are case-insensitive, everything behind them is not. A user part is refused, because
+ * realms are shown to operators and sent in notifications, and a user part may hold a password.
+ */
+create function module_cache._realm(realm_url text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select case
+    when octet_length(realm_url) > 2000 then null
+    when realm_url ~ '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\]*/([^?#]*/)?$'
+      and realm_url !~ '[\x01-\x20\x7f]'
+      and regexp_replace(realm_url, '^[^:]*://[^/]*/', '') !~ '(^|/)\.\.?(/|$)'
+    then lower(substring(realm_url from '^[^:]*://[^/]*') collate "C")
+      || substr(realm_url, length(substring(realm_url from '^[^:]*://[^/]*')) + 1)
+  end;
+end;
+
+comment on function module_cache._realm(text) is 'The realm with scheme and host in lower case; null if it is no realm.';
+
+create function module_cache._path(realm_url text, canonical_path text) returns text
+  language sql immutable parallel safe
+begin atomic
+  -- The length comes first: a regular expression over a text of some hundred megabytes raises.
+  select case
+    when octet_length(realm_url) + octet_length(canonical_path) > 2000 then null
+    when canonical_path <> '' and canonical_path !~ '^/|[?#]|(^|/)\.\.?(/|$)' then canonical_path
+  end;
+end;
+
+comment on function module_cache._path(text, text) is 'The path, or null if it is no canonical path of the realm.';
+
+/*
+ * Applied to its own result it changes nothing more, so that a caller may name a module by path or by key.
+ */
+create function module_cache._dependency_key(canonical_path text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select regexp_replace(
+    canonical_path,
+    '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)/index)+$',
+    '');
+end;
+
+comment on function module_cache._dependency_key(text) is
+  'A path without its executable extension and without a final /index below the root.';
+
+/*
+ * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes
+ * relative.
+ */
+create function module_cache._declared_key(realm_url text, key text) returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_host text;
+  v_path text;
+begin
+  if key !~* '^[a-z][a-z0-9+.-]*://' then
+    return module_cache._dependency_key(module_cache._path(realm_url, key));
+  end if;
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  v_path := module_cache._path(v_host, substr(key, length(v_host) + 1));
+  if starts_with(v_host || v_path, realm_url) then
+    return module_cache._dependency_key(nullif(substr(v_host || v_path, length(realm_url) + 1), ''));
+  end if;
+  return v_host || module_cache._dependency_key(v_path);
+end;
+$$;
+
+comment on function module_cache._declared_key(text, text) is
+  'The normalised form of a declared dependency key; null if it is none.';
+
+/*
+ * Coverage is compared by 64-bit hashes. Two keys with one hash share their invalidations: one needless miss, never
+ * a stale hit. The seed keeps a module apart from a realm of the same spelling.
+ */
+create function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);
+end;
+
+create function module_cache._realm_hash(realm_url text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(realm_url, 2);
+end;
+
+create function module_cache._global_hash() returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select 0::bigint;
+end;
+
+comment on function module_cache._module_hash(text, text) is 'Cover key of a module.';
+comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
+comment on function module_cache._global_hash() is 'Cover key of everything.';
+
+/*
+ * For a key in another realm nobody can say where that realm ends. Every prefix that ends in a slash could be it,
+ * and a final /index that was removed could have been its root module: all of them count.
+ */
+create function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_hashes bigint[] := '{}';
+  v_key text;
+  v_prefix text;
+  v_segment text;
+begin
+  foreach v_key in array dependency_keys loop
+    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
+      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
+      continue;
+    end if;
+    v_hashes := v_hashes || hashtextextended(v_key, 1) || hashtextextended(v_key || '/index', 1);
+    v_prefix := substring(v_key from '^[^:]*://[^/]*/');
+    v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
+      v_prefix := v_prefix || v_segment;
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    end loop;
+  end loop;
+  return array(select distinct h from unnest(v_hashes) h);
+end;
+$$;
+
+comment on function module_cache._dependency_hashes(text, text[]) is
+  'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+
+/* Misuse raises: these are the guards of get, put and claim. invalidate ignores and counts instead. */
+create function module_cache._require_realm(realm_url text) returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._realm(realm_url);
+begin
+  if v_realm is null then
+    perform module_cache._raise('MC001', 'not a realm URL', format('realm_url: %L', left(realm_url, 200)),
+      'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
+  end if;
+  return v_realm;
+end;
+$$;
+
+create function module_cache._require_artifact(realm_url text, canonical_path text, kind text, variant text)
+  returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  if module_cache._path(v_realm, canonical_path) is null then
+    perform module_cache._raise('MC001', 'not a canonical path', format('canonical_path: %L', left(canonical_path, 200)),
+      'A canonical path is not empty, has no leading "/", no "?" or "#", no "." or ".." segment, and takes at most 2000 bytes together with its realm.');
+  end if;
+  if kind is null or octet_length(kind) not between 1 and 64 then
+    perform module_cache._raise('MC001', 'not a kind', format('kind: %L', left(kind, 200)),
+      'A kind is 1 to 64 bytes, for example transpile.');
+  end if;
+  if variant is null or octet_length(variant) > 500 then
+    perform module_cache._raise('MC001', 'not a variant', format('variant: %L', left(variant, 200)),
+      'A variant is at most 500 bytes; pass an empty string for none.');
+  end if;
+  return v_realm;
+end;
+$$;
+
+comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
+comment on function module_cache._require_artifact(text, text, text, text) is
+  'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';

@@ -1,0 +1,56 @@
+/*
+ * The walk backwards along declared dependencies. What an artifact declared is guaranteed by the check at read; the
+ * walk comes on top, for what was only known through other modules, and gives invalidate its answer. It follows the
+ * edges of dead artifacts, too: until a module is produced again they are the best knowledge about it.
+ *
+ * Each step is one index scan for each module reached. The planner may not choose otherwise, because it may have
+ * planned while the table was small, and a plan is kept for the session. (The epoch is compared in a way that no index
+ * serves: nearly all rows have the same.)
+ */
+create function module_cache._importers(epoch uuid, module_hashes bigint[],
+  out realm_urls text[], out canonical_paths text[], out hashes bigint[])
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set enable_indexscan to off
+  set enable_material to off
+  set jit to off
+as $$
+begin
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  if cardinality(module_hashes) <= 100
+    and not exists (select from module_cache._artifacts a where a.depends_on && module_hashes)
+  then
+    select array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash)
+    into realm_urls, canonical_paths, hashes
+    from (
+      select distinct a.realm_url, a.canonical_path, a.module_hash
+      from module_cache._artifacts a
+      where a.module_hash = any (module_hashes) and a.epoch is not distinct from _importers.epoch
+    ) a;
+    return;
+  end if;
+  with recursive reached (module_hash) as (
+    select unnest(module_hashes)
+    union
+    select a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.depends_on @> array[r.module_hash]
+    where a.epoch is not distinct from _importers.epoch
+  ), modules as (
+    select distinct a.realm_url, a.canonical_path, a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.module_hash = r.module_hash
+    where a.epoch is not distinct from _importers.epoch
+  )
+  select array_agg(m.realm_url), array_agg(m.canonical_path), array_agg(m.module_hash)
+  into realm_urls, canonical_paths, hashes
+  from modules m;
+end;
+$$;
+
+comment on function module_cache._importers(uuid, bigint[]) is
+  'The stored modules with one of the given keys, and all that declared them as a dependency, directly or through others.';

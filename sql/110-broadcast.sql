@@ -1,0 +1,73 @@
+/*
+ * Notifications are hints for the log. They are sent by the transaction that invalidates, so Postgres delivers them
+ * after its commit or not at all; and they must never be the reason why that transaction fails.
+ */
+
+create function module_cache._may_notify() returns boolean
+  language sql volatile parallel unsafe
+begin atomic
+  -- A full queue makes the commit of every notifying transaction fail, and a transaction that has notified cannot be
+  -- prepared: both are answered by leaving the news to the log.
+  select not module_cache._is_off('module_cache.notify') and pg_notification_queue_usage() < 0.5;
+end;
+
+comment on function module_cache._may_notify() is
+  'False if module_cache.notify is off, or the notification queue of the server is half full.';
+
+/*
+ * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,
+ * or if a single path does not fit once it is escaped, one part sends the listeners to the log.
+ */
+create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_channel constant text := 'module_cache_invalidated';
+  c_limit constant integer := 7000;
+  c_parts constant integer := 6;
+  v_payload text;
+  v_payloads text[] := '{}';
+  v_part text[] := '{}';
+  v_part_bytes integer;
+  v_path text;
+  v_bytes integer;
+  v_base integer;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= c_limit then
+      perform pg_notify(c_channel, v_payload);
+      return;
+    end if;
+  end if;
+
+  v_base := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes := v_base;
+  foreach v_path in array canonical_paths loop
+    v_bytes := octet_length(to_json(v_path)::text) + 1;
+    if v_part_bytes + v_bytes > c_limit then
+      v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+      v_part := '{}';
+      v_part_bytes := v_base;
+    end if;
+    exit when v_part_bytes + v_bytes > c_limit or cardinality(v_payloads) >= c_parts;
+    v_part := v_part || v_path;
+    v_part_bytes := v_part_bytes + v_bytes;
+  end loop;
+  if v_part = '{}' then
+    perform pg_notify(c_channel, '{"k":"log","x":"' || xid || '"}');
+    return;
+  end if;
+  v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+  foreach v_payload in array v_payloads loop
+    perform pg_notify(c_channel, v_payload);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._broadcast(text, text, text[], xid8) is
+  'Notifies the listeners of one log row when the transaction commits.';

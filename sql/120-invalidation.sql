@@ -1,0 +1,178 @@
+/*
+ * Tombstone-and-bump: an invalidation appends generations and a log row and notifies, in the transaction of its
+ * caller. It changes and locks no row that another caller could want, so invalidations never wait for each other,
+ * for readers, or for writers. It does not replace a missing epoch, because its transaction may be long.
+ */
+
+create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint)
+  returns setof module_cache.module
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch uuid;
+  v_xid constant xid8 := pg_current_xact_id();
+  v_realms text[];
+  v_paths text[];
+  v_hashes bigint[];
+  v_named bigint[];
+  v_realm record;
+begin
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  v_named := case cardinality(canonical_paths)
+    when 1 then array[module_cache._module_hash(realm_url, canonical_paths[1])]
+    else array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path))
+  end;
+  select i.realm_urls, i.canonical_paths, i.hashes into v_realms, v_paths, v_hashes
+  from module_cache._importers(v_epoch, v_named) i;
+
+  if v_hashes is null then
+    v_realms := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    v_paths := canonical_paths;
+    v_hashes := v_named;
+  elsif v_paths <> canonical_paths or not realm_url = all (v_realms) then
+    -- A name without an extension stands for the modules that have its key, unless there are none yet.
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into v_realms, v_paths, v_hashes
+    from (
+      select r.realm_url, r.path, r.hash from unnest(v_realms, v_paths, v_hashes) r (realm_url, path, hash)
+      union
+      select _invalidate.realm_url, n.path, n.hash
+      from unnest(canonical_paths, v_named) n (path, hash)
+      where module_cache._dependency_key(n.path) <> n.path
+        or n.hash not in (select r.hash from unnest(v_hashes) r (hash))
+    ) m;
+  end if;
+
+  insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
+  select m.hash, v_xid, v_epoch, m.realm_url, m.path
+  from unnest(v_realms, v_paths, v_hashes) m (realm_url, path, hash);
+
+  -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
+  if realm_url = all (v_realms) then
+    if v_paths <> '{}' or ignored > 0 then
+      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, v_paths, ignored);
+    end if;
+    if v_paths <> '{}' then
+      perform module_cache._broadcast('module', realm_url, v_paths, v_xid);
+    end if;
+  else
+    for v_realm in
+      select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
+      from unnest(v_realms, v_paths) m (realm_url, path)
+      group by m.realm_url
+    loop
+      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+      values (
+        v_xid, v_epoch, 'module', v_realm.url,
+        case when v_realm.is_own then canonical_paths else '{}' end,
+        v_realm.paths,
+        case when v_realm.is_own then ignored else 0 end);
+      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+    end loop;
+  end if;
+  return query select m.realm_url, m.path from unnest(v_realms, v_paths) m (realm_url, path);
+end;
+$$;
+
+comment on function module_cache._invalidate(text, text[], bigint) is
+  'Invalidates well-formed paths of one realm with all that depends on them; ignored is only written down.';
+
+create function module_cache.invalidate(realm_url text, canonical_paths text[]) returns setof module_cache.module
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_realm constant text collate "C" := module_cache._require_realm(realm_url);
+  v_paths text[] collate "C";
+  v_ignored bigint;
+begin
+  if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
+    return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, canonical_paths, 0) m;
+    return;
+  end if;
+  v_paths := array(
+    select distinct n.path collate "C"
+    from unnest(canonical_paths) n (path)
+    where module_cache._path(v_realm, n.path) is not null);
+  v_ignored := (
+    select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
+  return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, v_paths, v_ignored) m;
+end;
+$$;
+
+comment on function module_cache.invalidate(text, text[]) is
+  'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+
+create function module_cache._clear(scope text, key bigint, realm_url text) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_xid constant xid8 := pg_current_xact_id();
+begin
+  insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
+  perform module_cache._broadcast(scope, realm_url, null, v_xid);
+end;
+$$;
+
+comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size.';
+
+create function module_cache.clear_realm(realm_url text) returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  perform module_cache._clear('realm', module_cache._realm_hash(v_realm), v_realm);
+end;
+$$;
+
+comment on function module_cache.clear_realm(text) is
+  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+
+create function module_cache.clear_all() returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  perform module_cache._clear('global', module_cache._global_hash(), null);
+end;
+$$;
+
+comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
+
+/*
+ * An operator who types `delete from module_cache.artifacts …` means an invalidation: without a tombstone a slow
+ * writer would put the same artifact back, and no process would drop its copy.
+ */
+create function module_cache._deleted_artifacts() returns trigger
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  -- Garbage collection removes only what is dead already, and says so for the time of its call.
+  if current_setting('module_cache.collecting', true) = 'on' then
+    return null;
+  end if;
+  perform module_cache._invalidate(d.realm_url, array_agg(distinct d.canonical_path), 0)
+  from deleted d
+  group by d.realm_url;
+  return null;
+end;
+$$;
+
+comment on function module_cache._deleted_artifacts() is
+  'Turns a DELETE into tombstones, generations and notifications.';
+
+create trigger _deleted_artifacts
+  after delete on module_cache._artifacts
+  referencing old table as deleted
+  for each statement execute function module_cache._deleted_artifacts();

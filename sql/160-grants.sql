@@ -1,0 +1,66 @@
+/*
+ * Roles belong to the cluster, not to the database: they may exist already, and whoever installs may not be allowed
+ * to create them. Nothing is granted to public.
+ */
+
+do $$
+declare
+  v_role text;
+begin
+  foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
+    begin
+      execute format('create role %I nologin', v_role);
+    exception
+      when duplicate_object or unique_violation then
+        null;
+      when insufficient_privilege then
+        raise notice 'role % was not created: %', v_role, sqlerrm
+          using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+    end;
+  end loop;
+end;
+$$;
+
+revoke all on all functions in schema module_cache from public;
+
+create function module_cache.grant_roles() returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_role text;
+  v_reader constant text :=
+    'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
+    'coherence_token(), schema_version()';
+  v_writer constant text := v_reader ||
+    ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
+  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+begin
+  for v_role in
+    select r.rolname from pg_roles r
+    where r.rolname in ('module_cache_reader', 'module_cache_writer', 'module_cache_operator')
+  loop
+    execute format('grant usage on schema module_cache to %I', v_role);
+    execute format('grant execute on function %s to %I',
+      case v_role
+        when 'module_cache_reader' then v_reader
+        when 'module_cache_writer' then v_writer
+        else v_operator
+      end, v_role);
+    if v_role = 'module_cache_operator' then
+      execute format('grant select, delete on module_cache.artifacts to %I', v_role);
+      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function module_cache.grant_roles() is
+  'Grants the three roles what they may do, as far as they exist; run it again after creating one.';
+
+revoke all on function module_cache.grant_roles() from public;
+do $$ begin perform module_cache.grant_roles(); end $$;
+
+/* The first life of the tables begins here, so that the first reader gets a token. */
+do $$ begin perform module_cache._ensure_epoch(); end $$;

@@ -1,0 +1,422 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Change } from './calls.js';
+import * as calls from './calls.js';
+import { createClaims } from './claims.js';
+import { createCoherence } from './coherence.js';
+import { type Connection, openPool } from './connection.js';
+import { ModuleCacheError } from './errors.js';
+import { type CacheEmitter, createEmitter } from './events.js';
+import { type Flight, type FlightContext, isNotThere, startFlight } from './flight.js';
+import { createJournal } from './journal.js';
+import { type ArtifactId, isText, requireArtifactId, requireRealm } from './keys.js';
+import { createL1, type L1Entry } from './l1.js';
+import { openSession, type Session } from './session.js';
+import type {
+  ArtifactRequest,
+  CachedModule,
+  InvalidateOptions,
+  Invalidation,
+  Producer,
+  ReadOptions,
+  ServedModule,
+} from './types.js';
+import { createPatience, type Patience, withDeadline } from './waiting.js';
+
+export interface ModuleCacheOptions {
+  /** A URL, postgres.js options, or an existing postgres.js instance, which stays the caller's. */
+  connection: Connection;
+  /**
+   * Where the dedicated connection goes: not through a pooler in transaction mode. `connection` unless given. The
+   * process opens exactly one dedicated connection besides its pool.
+   */
+  listenConnection?: Connection;
+  /** Bound of the memory cache in bytes; 64 MB unless given. */
+  l1?: { maxBytes?: number };
+  /** Nothing in memory is served for longer than this after the last completed catch-up began; 5,000 unless given. */
+  maxStalenessMs?: number;
+  /** How often the log is asked: 1,000 with notifications, 250 without, unless given. */
+  heartbeatMs?: number;
+  /** `log`: nothing notifies, every peer asks the log at each heartbeat. */
+  broadcast?: 'notify' | 'log';
+  /** Longest wait of a call; 180,000 unless given. */
+  deadlineMs?: number;
+  /** How long a call waits for another producer before it produces without a claim; 30,000 unless given. */
+  claimPatienceMs?: number;
+  /** Shown to operators; host and process id unless given. */
+  name?: string;
+}
+
+export interface ModuleCache {
+  readonly events: CacheEmitter;
+  /** What the cache holds, from memory or the database; undefined for a miss. */
+  get(request: ArtifactRequest, options?: ReadOptions): Promise<ServedModule | undefined>;
+  /** A bounded read of this process' memory only, without waiting. */
+  peek(request: ArtifactRequest): CachedModule | undefined;
+  /**
+   * What the cache holds, or what `producer` makes: once for all who ask in the fleet.
+   *
+   * @throws ModuleCacheError MC102 when the deadline passes, MC104 if the production failed in another process; what
+   *   the producer throws; the signal's reason
+   */
+  getOrProduce(request: ArtifactRequest, producer: Producer, options?: ReadOptions): Promise<ServedModule>;
+  /** Invalidates modules and all that depend on them; with `tx` in the caller's transaction. */
+  invalidate(realm: string, paths: readonly string[], options?: InvalidateOptions): Promise<Invalidation>;
+  /** Invalidates a whole realm. Resolves to a token for `after`. */
+  clearRealm(realm: string, options?: InvalidateOptions): Promise<{ token: string }>;
+  /** Invalidates everything. Resolves to a token for `after`. */
+  clearAll(options?: InvalidateOptions): Promise<{ token: string }>;
+  /** What memory holds, and whether the dedicated connection is there. */
+  stats(): { entries: number; bytes: number; connected: boolean; fresh: boolean };
+  /** Aborts what is on its way and closes every connection and timer; not an instance that the caller handed in. */
+  close(): Promise<void>;
+}
+
+const CHANNEL_INVALIDATED = 'module_cache_invalidated';
+const CHANNEL_POPULATED = 'module_cache_populated';
+/** How often a waiter looks again by itself: a killed producer is replaced within a second. */
+const POLL_MS = 300;
+const MAX_TRIES = 3;
+/** How long `close` waits for flights that it has aborted. */
+const LANDING_MS = 1_000;
+
+/**
+ * Opens a peer of the fleet.
+ *
+ * @throws ModuleCacheError MC004 for a server or schema that cannot be used, MC101 if the dedicated connection cannot
+ *   hear itself, MC107 for options that contradict each other
+ */
+export async function openModuleCache(options: ModuleCacheOptions): Promise<ModuleCache> {
+  const settings = checkOptions(options);
+  const events = createEmitter();
+  const journal = createJournal();
+  const l1 = createL1(settings.maxBytes);
+  const flights = new Map<string, Flight>();
+  const allFlights = new Set<Flight>();
+  let session: Session | undefined;
+  let closing: Promise<void> | undefined;
+
+  const dedicated = (): Session => {
+    if (session === undefined) throw new Error('the dedicated connection is not there yet');
+    return session;
+  };
+  const claims = createClaims(dedicated, events);
+  const coherence = createCoherence({
+    session: dedicated,
+    l1,
+    journal,
+    events,
+    heartbeatMs: settings.heartbeatMs,
+    maxStalenessMs: settings.maxStalenessMs,
+    onApplied(covers, xid) {
+      if (allFlights.size === 0) return;
+      const named = new Set(covers);
+      for (const flight of allFlights) flight.onApplied(named, xid);
+    },
+    onDroppedAll() {
+      for (const flight of allFlights) flight.onDroppedAll();
+    },
+  });
+
+  const mute = settings.broadcast === 'log';
+  const pool = await openPool(options.connection, settings.name);
+  try {
+    session = await openSession({
+      connection: options.listenConnection ?? options.connection,
+      applicationName: settings.name,
+      channels: [CHANNEL_INVALIDATED, CHANNEL_POPULATED],
+      broadcast: settings.broadcast,
+      notify: (channel) => pool.run((sql) => calls.notify(sql, channel)),
+      onNotification(channel, payload) {
+        if (channel === CHANNEL_POPULATED) claims.onPopulated(payload);
+        else coherence.onNotification(payload);
+      },
+      onConnected() {
+        if (session === undefined) return;
+        claims.wakeAll();
+        coherence.onConnected();
+      },
+      onDisconnected: (error) => events.emit('disconnected', { error }),
+    });
+    await coherence.start();
+  } catch (error) {
+    coherence.stop();
+    await session?.close();
+    await pool.close();
+    throw error;
+  }
+
+  const context: FlightContext = {
+    pool,
+    claims,
+    l1,
+    journal,
+    events,
+    life: coherence.life,
+    catchUp: coherence.catchUp,
+    claimPatienceMs: settings.claimPatienceMs,
+    pollMs: POLL_MS,
+  };
+
+  function fromMemory(id: ArtifactId): L1Entry | undefined {
+    const entry = l1.get(id);
+    if (entry === undefined || !coherence.isFresh() || entry.seen.life !== coherence.life()) return undefined;
+    const { expires } = entry;
+    if (expires !== undefined && (performance.now() >= expires.monotonic || Date.now() >= expires.wall)) {
+      l1.delete(entry);
+      return undefined;
+    }
+    return entry;
+  }
+
+  /** A flight to share: for a strong read never one whose token may be older than the read. */
+  function board(id: ArtifactId, producer: Producer | undefined, alone: boolean): [Flight, boolean] {
+    // What was begun without a producer cannot produce for those who join.
+    const flightKey = producer === undefined ? `get\0${keyOf(id)}` : keyOf(id);
+    const current = flights.get(flightKey);
+    // Cut off from the log this process may not have heard what outdates it, as with memory.
+    const known = current !== undefined && (coherence.isFresh() || current.age() < settings.maxStalenessMs);
+    if (known && current.joinable && !alone) return [current, true];
+    const flight = startFlight(context, id, producer);
+    flights.set(flightKey, flight);
+    allFlights.add(flight);
+    const land = (): void => {
+      allFlights.delete(flight);
+      if (flights.get(flightKey) === flight) flights.delete(flightKey);
+    };
+    flight.result.then(land, land);
+    return [flight, false];
+  }
+
+  async function serve(
+    request: ArtifactRequest,
+    producer: Producer | undefined,
+    read: ReadOptions,
+  ): Promise<ServedModule> {
+    if (closing !== undefined) throw closedError();
+    const id = requireArtifactId(request ?? {});
+    if (read.after === undefined && (read.consistency ?? 'bounded') === 'bounded') {
+      const entry = fromMemory(id);
+      if (entry !== undefined) {
+        events.emit('hit', { id, source: 'l1' });
+        return { ...entry.module, source: 'l1', cached: true };
+      }
+    }
+    checkRead(read);
+    const patience = createPatience(read.deadlineMs ?? settings.deadlineMs, read.signal);
+    try {
+      return await patience.wait(serveSlowly(id, producer, read, patience));
+    } finally {
+      patience.close();
+    }
+  }
+
+  async function serveSlowly(
+    id: ArtifactId,
+    producer: Producer | undefined,
+    read: ReadOptions,
+    patience: Patience,
+  ): Promise<ServedModule> {
+    let strong = read.consistency === 'strong';
+    if (!strong && read.after !== undefined) {
+      strong = !(await patience.wait(coherence.satisfies(read.after)));
+    }
+    const arrived = journal.position();
+    for (let tries = 1; ; tries += 1) {
+      const entry = fromMemory(id);
+      if (
+        entry !== undefined &&
+        (!strong || (await patience.wait(pool.run((sql) => calls.isCurrent(sql, id, entry.token)))))
+      ) {
+        events.emit('hit', { id, source: 'l1' });
+        return { ...entry.module, source: 'l1', cached: true };
+      }
+      if (closing !== undefined) throw closedError();
+      const [flight, joined] = board(id, producer, strong);
+      flight.join();
+      try {
+        const { module, outdatedAt } = await patience.wait(flight.result);
+        // Who came after the invalidation that outdates this answer starts anew; but not for ever.
+        if (outdatedAt !== undefined && outdatedAt <= arrived && tries < MAX_TRIES) continue;
+        if (joined && module.source === 'produced') {
+          events.emit('coalesced', { id });
+          return { ...module, source: 'coalesced' };
+        }
+        if (module.source === 'l2') events.emit('hit', { id, source: 'l2' });
+        if (module.source === 'coalesced') events.emit('coalesced', { id });
+        return module;
+      } finally {
+        flight.leave();
+      }
+    }
+  }
+
+  /** Outside of a caller's transaction it is applied here at once, without waiting for the echo. */
+  async function invalidateWith<T extends { token: string }>(
+    tx: InvalidateOptions['tx'],
+    call: (sql: calls.Queryable) => Promise<T>,
+    changesOf: (result: T) => Change[],
+  ): Promise<T> {
+    if (closing !== undefined) throw closedError();
+    if (tx !== undefined && typeof tx !== 'function') {
+      throw wrongShape('tx is no transaction', 'Pass what the callback of sql.begin was given.');
+    }
+    if (tx !== undefined) return call(tx);
+    const result = await pool.run(call);
+    const x = result.token.slice(result.token.indexOf('@') + 1);
+    for (const change of changesOf(result)) coherence.apply({ ...change, x });
+    return result;
+  }
+
+  async function shutDown(): Promise<void> {
+    coherence.stop();
+    const landing = [...allFlights].map((flight) => flight.landed);
+    for (const flight of allFlights) flight.abort(closedError());
+    // Claims are released on the way; but a database that does not answer is not waited for.
+    await withDeadline(Promise.all(landing), LANDING_MS, closedError).catch(() => {});
+    await Promise.all([session?.close(), pool.close()]);
+  }
+
+  return {
+    events,
+    async get(request, read = {}) {
+      try {
+        return await serve(request, undefined, read);
+      } catch (error) {
+        if (isNotThere(error)) return undefined;
+        throw error;
+      }
+    },
+    peek(request) {
+      // Entries are kept under canonical names, so a name that is found needs no check.
+      const { realm, path, kind = 'transpile', variant = '' } = request ?? {};
+      return fromMemory({ realm, path, kind, variant })?.module;
+    },
+    async getOrProduce(request, producer, read = {}) {
+      if (typeof producer !== 'function') {
+        throw wrongShape(
+          'producer is no function',
+          'Pass a function that returns { body, headers, dependencyKeys }.',
+        );
+      }
+      return serve(request, producer, read);
+    },
+    async invalidate(realm, paths, { tx } = {}) {
+      const normal = requireRealm(realm);
+      if (!Array.isArray(paths)) throw wrongShape('paths is no array', 'Pass an array of canonical paths.');
+      return invalidateWith(
+        tx,
+        (sql) => calls.invalidate(sql, normal, paths, mute),
+        ({ modules }) => {
+          const byRealm = new Map<string, string[]>();
+          for (const module of modules) {
+            const of = byRealm.get(module.realm);
+            if (of === undefined) byRealm.set(module.realm, [module.path]);
+            else of.push(module.path);
+          }
+          return [...byRealm].map(([r, m]) => ({ k: 'module', r, m }));
+        },
+      );
+    },
+    async clearRealm(realm, { tx } = {}) {
+      const r = requireRealm(realm);
+      return invalidateWith(
+        tx,
+        async (sql) => ({ token: await calls.clearRealm(sql, r, mute) }),
+        () => [{ k: 'realm', r }],
+      );
+    },
+    async clearAll({ tx } = {}) {
+      return invalidateWith(
+        tx,
+        async (sql) => ({ token: await calls.clearAll(sql, mute) }),
+        () => [{ k: 'global' }],
+      );
+    },
+    stats() {
+      const { entries, bytes } = l1.stats();
+      return { entries, bytes, connected: dedicated().connected, fresh: coherence.isFresh() };
+    },
+    close() {
+      closing ??= shutDown();
+      return closing;
+    },
+  };
+}
+
+/** No part of a name can hold a NUL, so no two names run into each other. */
+const keyOf = (id: ArtifactId): string => `${id.realm}\0${id.path}\0${id.kind}\0${id.variant}`;
+
+function closedError(): ModuleCacheError {
+  return new ModuleCacheError('MC103', 'the cache is closed', {
+    hint: 'Open another one with openModuleCache.',
+  });
+}
+
+function checkRead({ consistency, after, signal, deadlineMs }: ReadOptions): void {
+  if (consistency !== undefined && consistency !== 'bounded' && consistency !== 'strong') {
+    throw wrongShape(`consistency is ${String(consistency)}`, 'Pass "bounded" or "strong".');
+  }
+  if (after !== undefined && typeof after !== 'string') {
+    throw wrongShape('after is no text', 'Pass a token exactly as invalidate returned it.');
+  }
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw wrongShape('signal is no AbortSignal', 'Pass the signal of an AbortController.');
+  }
+  if (deadlineMs !== undefined && !(deadlineMs > 0)) {
+    throw wrongShape(`deadlineMs is ${String(deadlineMs)}`, 'Pass a positive number of milliseconds.');
+  }
+}
+
+function wrongShape(detail: string, hint: string): ModuleCacheError {
+  return new ModuleCacheError('MC003', 'an argument cannot be used', { detail, hint });
+}
+
+function checkOptions(options: ModuleCacheOptions) {
+  const { connection } = options ?? {};
+  // An unset DATABASE_URL must not lead to whatever server happens to run here.
+  if (!connection || !['string', 'object', 'function'].includes(typeof connection)) {
+    throw misuse(
+      `connection is ${JSON.stringify(connection)}`,
+      'Pass a URL such as postgres://user:password@host/database, options of postgres.js, or an instance of it.',
+    );
+  }
+  const broadcast = options.broadcast ?? 'notify';
+  const settings = {
+    broadcast,
+    maxBytes: Math.floor(options.l1?.maxBytes ?? 64_000_000),
+    maxStalenessMs: options.maxStalenessMs ?? 5_000,
+    heartbeatMs: options.heartbeatMs ?? (broadcast === 'log' ? 250 : 1_000),
+    deadlineMs: options.deadlineMs ?? 180_000,
+    claimPatienceMs: options.claimPatienceMs ?? 30_000,
+    name: options.name ?? `pg-module-cache ${hostname()} ${process.pid} ${randomUUID().slice(0, 4)}`,
+  };
+  const { maxBytes, maxStalenessMs, heartbeatMs, deadlineMs, claimPatienceMs } = settings;
+  for (const [name, value] of Object.entries({
+    maxBytes,
+    maxStalenessMs,
+    heartbeatMs,
+    deadlineMs,
+    claimPatienceMs,
+  })) {
+    if (!(Number.isFinite(value) && value > 0))
+      throw misuse(`${name} is ${value}`, 'Pass a positive number.');
+  }
+  if (heartbeatMs >= maxStalenessMs) {
+    throw misuse(
+      `heartbeatMs ${heartbeatMs}, maxStalenessMs ${maxStalenessMs}`,
+      'Memory could never be served between two heartbeats: make maxStalenessMs larger than heartbeatMs.',
+    );
+  }
+  if (typeof settings.name !== 'string' || !isText(settings.name)) {
+    throw misuse(`name is ${String(settings.name)}`, 'Pass text without NUL.');
+  }
+  if (broadcast !== 'notify' && broadcast !== 'log') {
+    throw misuse(`broadcast is ${String(broadcast)}`, 'Pass "notify" or "log".');
+  }
+  return settings;
+}
+
+function misuse(detail: string, hint: string): ModuleCacheError {
+  return new ModuleCacheError('MC107', 'an option of openModuleCache cannot be used', { detail, hint });
+}

@@ -1,0 +1,178 @@
+import type { Sql, TransactionSql } from 'postgres';
+import { type ArtifactId, isText } from './keys.js';
+import type { Headers } from './types.js';
+
+/**
+ * The stored functions, one call each: arguments in, row out. Rows come as arrays and nested values as JSON text, so
+ * that no transform or type parser of a connection that the user hands in can change them.
+ */
+
+export type Queryable = Sql | TransactionSql;
+
+/**
+ * The one row of an answer. It is the last one: after an error in the middle of a result postgres.js 3.4 leaves holes
+ * at the beginning of the next result on that connection, whoever asked.
+ */
+export const only = (rows: readonly unknown[]): readonly (string | null | undefined)[] =>
+  rows[rows.length - 1] as readonly (string | null | undefined)[];
+
+export interface ReadRow {
+  status: 'hit' | 'error' | 'miss';
+  body: string;
+  headers: Headers;
+  dependencyKeys: string[];
+  generation: string | null;
+  token: string | null;
+  /** What is left of its life in ms, null for no end. */
+  expiresInMs: number | null;
+}
+
+export async function get(sql: Queryable, id: ArtifactId): Promise<ReadRow> {
+  const rows = await sql`
+    select status, body, headers::text, array_to_json(dependency_keys)::text, generation::text, token,
+      (extract(epoch from expires_in) * 1000)::text
+    from module_cache.get(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})`.values();
+  const [status, body, headers, keys, generation, token, expires] = only(rows);
+  return {
+    status: status as ReadRow['status'],
+    body: body ?? '',
+    headers: headers == null ? {} : JSON.parse(headers),
+    dependencyKeys: keys == null ? [] : JSON.parse(keys),
+    generation: generation ?? null,
+    token: token ?? null,
+    expiresInMs: expires == null ? null : Number(expires),
+  };
+}
+
+export async function isCurrent(sql: Queryable, id: ArtifactId, token: string): Promise<boolean> {
+  const rows = await sql`
+    select module_cache.is_current(${id.realm}, ${id.path}, ${id.kind}, ${id.variant}, ${token})::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+export interface PutArguments {
+  body: string;
+  headers: Headers;
+  dependencyKeys: readonly string[];
+  token: string | null;
+  expiresInMs: number | null;
+  isError: boolean;
+}
+
+export type PutReason = 'stored' | 'stale' | 'epoch' | 'older' | 'contended';
+
+export async function put(sql: Queryable, id: ArtifactId, product: PutArguments): Promise<PutReason> {
+  const rows = await sql`
+    select reason
+    from module_cache.put(
+      ${id.realm}, ${id.path}, ${id.kind}, ${id.variant}, ${product.body},
+      ${JSON.stringify(product.headers)}::text::jsonb,
+      array(select jsonb_array_elements_text(${JSON.stringify(product.dependencyKeys)}::text::jsonb)),
+      ${product.token},
+      ${intervalOf(product.expiresInMs)}::text::interval,
+      ${String(product.isError)}::text::boolean)`.values();
+  return only(rows)[0] as PutReason;
+}
+
+/** Text that Postgres reads as an interval, whatever the number: not zero, and no end that a timestamp cannot hold. */
+const intervalOf = (ms: number | null): string | null =>
+  ms === null ? null : `${Math.min(Math.max(ms, 0.001), 1e15).toFixed(3)} milliseconds`;
+
+export interface InvalidateRow {
+  token: string;
+  modules: { realm: string; path: string }[];
+}
+
+/**
+ * Leaves the news of a transaction to the log, in the very statement that makes them: a transaction of its own for it
+ * would end the process if its connection were lost meanwhile (postgres.js 3.4, `begin`).
+ */
+const muting = (sql: Queryable, mute: boolean) => sql`
+  muted as materialized (
+    select case when ${String(mute)}::text::boolean then set_config('module_cache.notify', 'off', true) else '' end as setting
+  )`;
+
+export async function invalidate(
+  sql: Queryable,
+  realm: string,
+  paths: readonly string[],
+  mute = false,
+): Promise<InvalidateRow> {
+  // What JSON cannot carry to Postgres can name no module either: it is passed as a path that is ignored and counted.
+  const sendable = paths.map((path) => (isText(path) ? path : ''));
+  const rows = await sql`
+    with ${muting(sql, mute)}
+    select module_cache.coherence_token(), i.modules
+    from muted, lateral (
+      select coalesce(json_agg(json_build_array(m.realm_url, m.canonical_path)), '[]')::text as modules
+      from module_cache.invalidate(
+        case when muted.setting is not null then ${realm} end,
+        array(select jsonb_array_elements_text(${JSON.stringify(sendable)}::text::jsonb))) m
+    ) i`.values();
+  const [token, list] = only(rows);
+  const modules = JSON.parse(list as string) as [string, string][];
+  return {
+    token: token as string,
+    modules: modules.map(([realmUrl, path]) => ({ realm: realmUrl, path })),
+  };
+}
+
+/** Resolves to the coherence token of the transaction. */
+export async function clearRealm(sql: Queryable, realm: string, mute = false): Promise<string> {
+  const rows = await sql`
+    with ${muting(sql, mute)}
+    select module_cache.coherence_token(), module_cache.clear_realm(case when muted.setting is not null then ${realm} end)::text
+    from muted`.values();
+  return only(rows)[0] as string;
+}
+
+/** Resolves to the coherence token of the transaction. */
+export async function clearAll(sql: Queryable, mute = false): Promise<string> {
+  const rows = await sql`
+    with ${muting(sql, mute)}
+    select module_cache.coherence_token(), case when muted.setting is not null then module_cache.clear_all()::text end
+    from muted`.values();
+  return only(rows)[0] as string;
+}
+
+/** One entry of the log, or one notification: which keys a transaction invalidated. */
+export interface Change {
+  k: 'module' | 'realm' | 'global' | 'log';
+  r?: string;
+  m?: string[];
+  x?: string;
+}
+
+export interface ChangesRow {
+  cursor: string | null;
+  complete: boolean;
+  changes: Change[];
+}
+
+export async function changesSince(sql: Queryable, cursor: string | null): Promise<ChangesRow> {
+  const rows = await sql`
+    select cursor, complete::text, changes::text from module_cache.changes_since(${cursor})`.values();
+  const [next, complete, changes] = only(rows);
+  return { cursor: next ?? null, complete: complete === 'true', changes: JSON.parse(changes ?? '[]') };
+}
+
+/** `key` is what `module_cache_populated` carries when the claim ends. */
+export async function claim(sql: Queryable, id: ArtifactId): Promise<{ claimed: boolean; key: string }> {
+  const rows = await sql`
+    select
+      module_cache.claim(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})::text,
+      module_cache._claim_key(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})::text`.values();
+  const [claimed, key] = only(rows);
+  return { claimed: claimed === 'true', key: key as string };
+}
+
+export async function release(sql: Queryable, id: ArtifactId): Promise<boolean> {
+  const rows = await sql`
+    select module_cache.release(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+/** Sends an empty notification. */
+export async function notify(sql: Queryable, channel: string): Promise<void> {
+  await sql`select pg_notify(${channel}, '')`;
+}

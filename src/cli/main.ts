@@ -1,0 +1,96 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError } from 'commander';
+import { fail } from './failure.js';
+
+const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  version: string;
+};
+
+const program = new Command('module-cache')
+  .description('A coherent cache of compiled modules for fleets of Node processes, in Postgres.')
+  .version(version)
+  .showHelpAfterError('(run with --help for the options)')
+  .addHelpText(
+    'after',
+    '\nThe database: --database-url, else DATABASE_URL, else the PG* variables. Exit codes: 0 done, 1 failed, 2 misuse.',
+  )
+  .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
+
+const databaseUrl = ['--database-url <url>', 'Postgres to use (default: DATABASE_URL or PG*)'] as const;
+const json = ['--json', 'print machine-readable lines'] as const;
+
+program
+  .command('serve')
+  .description('serve the modules of a folder over HTTP from several processes, and invalidate what changes')
+  .argument('<dir>', 'folder with the sources')
+  .option('--realm <url>', "URL that owns the modules (default: the folder's file: URL)")
+  .option('--port <n>', 'port to listen on, 0 for any free one', wholeNumber(0, 65_535), 3000)
+  .option('--host <address>', 'address to listen on', '127.0.0.1')
+  .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2)
+  .option(...databaseUrl)
+  .option(...json)
+  .addHelpText(
+    'after',
+    "\nWithout a database URL a real Postgres is started in the user's cache folder, and kept for next time.",
+  )
+  .action(async (dir: string, options) => {
+    const { serve } = await import('./serve.js');
+    await serve(dir, options);
+  });
+
+program
+  .command('migrate')
+  .description(
+    'install or upgrade the schema module_cache (graphile-migrate); safe to start many times at once',
+  )
+  .option(...databaseUrl)
+  .option(...json)
+  .action(async (options) => {
+    const { migrateCommand } = await import('./migrate.js');
+    await migrateCommand(options);
+  });
+
+program
+  .command('sql')
+  .description("print the install script, for people's own migration tool")
+  .action(async () => {
+    const { installScript } = await import('../schema/script.js');
+    process.stdout.write(installScript());
+  });
+
+program
+  .command('invalidate')
+  .description('invalidate modules with all that depends on them, or a whole realm if no path is given')
+  .argument('<realm>', 'URL of the realm, ending in /')
+  .argument('[path...]', 'canonical paths')
+  .option(...databaseUrl)
+  .option(...json)
+  .action(async (realm: string, paths: string[], options) => {
+    const { invalidateCommand } = await import('./invalidate.js');
+    await invalidateCommand(realm, paths, options);
+  });
+
+program
+  .command('gc')
+  .description('collect garbage: dead artifacts, and tombstones and log rows that no live token needs')
+  .option('--older-than <interval>', 'retention, as a Postgres interval', '1 hour')
+  .option('--batch <rows>', 'rows of each kind in one transaction', wholeNumber(1, 1_000_000), 10_000)
+  .option(...databaseUrl)
+  .option(...json)
+  .action(async (options) => {
+    const { gcCommand } = await import('./gc.js');
+    await gcCommand(options);
+  });
+
+function wholeNumber(least: number, most: number) {
+  return (value: string): number => {
+    const number = Number(value);
+    if (!Number.isInteger(number) || number < least || number > most) {
+      throw new InvalidArgumentError(`a whole number from ${least} to ${most} is needed.`);
+    }
+    return number;
+  };
+}
+
+await program.parseAsync().catch(fail);

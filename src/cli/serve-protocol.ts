@@ -1,0 +1,25 @@
+/** What passes between the process that watches and those that serve. */
+
+export interface WorkerConfig {
+  readonly folder: string;
+  readonly realm: string;
+  readonly databaseUrl: string | undefined;
+  readonly host: string;
+  readonly port: number;
+  readonly number: number;
+}
+
+export type FromWorker =
+  | { readonly type: 'listening'; readonly port: number }
+  | { readonly type: 'failed'; readonly message: string }
+  /** An invalidation was applied to the memory of this process, at this time in ms since the epoch. */
+  | { readonly type: 'applied'; readonly xid: string; readonly at: number }
+  | { readonly type: 'warning'; readonly message: string };
+
+export interface ToWorker {
+  readonly type: 'stop';
+}
+
+export const CONFIG_VARIABLE = 'MODULE_CACHE_WORKER';
+
+export const now = (): number => performance.timeOrigin + performance.now();

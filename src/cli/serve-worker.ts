@@ -1,0 +1,85 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { getRequestListener } from '@hono/node-server';
+import { openModuleCache } from '../cache.js';
+import { createModuleHandler } from '../http/index.js';
+import { openDirectory } from '../realm/index.js';
+import { createTranspiler } from '../transpile/index.js';
+import { describe } from './failure.js';
+import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
+
+const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
+const tell = (message: FromWorker): void => void process.send?.(message);
+
+// The terminal sends Ctrl-C to all processes; only the one that watches decides what happens then.
+process.on('SIGINT', () => {});
+process.on('SIGTERM', () => {});
+
+async function work(): Promise<void> {
+  const source = await openDirectory(config.folder);
+  const cache = await openModuleCache({
+    connection: config.databaseUrl ?? {},
+    name: `module-cache serve, worker ${config.number}`,
+  });
+  cache.events.on('invalidated', ({ xid }) => {
+    if (xid !== undefined) tell({ type: 'applied', xid, at: now() });
+  });
+  cache.events.on('warning', ({ message, error }) => {
+    tell({ type: 'warning', message: error === undefined ? message : `${message}: ${describe(error)}` });
+  });
+  const transpiler = await createTranspiler({ threads: 1, babel: { cwd: source.root } });
+  const handler = createModuleHandler({
+    cache,
+    realm: config.realm,
+    source,
+    transpiler,
+    peer: String(config.number),
+  });
+  const listener = getRequestListener(handler, { overrideGlobalObjects: false });
+  const server = createServer((request, response) => {
+    // A URL object would resolve these segments, and the folder above would look like the root.
+    if (climbs(request.url ?? '/')) {
+      response.writeHead(400, { 'content-type': 'text/plain; charset=utf-8' }).end('not a module path\n');
+      return;
+    }
+    void listener(request, response);
+  });
+
+  let stopping = false;
+  async function stop(): Promise<void> {
+    if (stopping) return;
+    stopping = true;
+    server.close();
+    server.closeIdleConnections();
+    const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
+    await cache.close();
+    await transpiler.close();
+    clearTimeout(cutOff);
+    server.closeAllConnections();
+    process.exit(0);
+  }
+  process.on('message', (message: ToWorker) => {
+    if (message.type === 'stop') void stop();
+  });
+  // Without the process that watches there is nobody left to invalidate what changes.
+  process.on('disconnect', () => void stop());
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(config.port, config.host, resolve);
+  });
+  tell({ type: 'listening', port: (server.address() as AddressInfo).port });
+}
+
+/** Whether the raw request target has a `.` or `..` segment, also percent-encoded. */
+function climbs(target: string): boolean {
+  try {
+    return /(^|[/\\])\.\.?([/\\]|$)/.test(decodeURIComponent(target.split(/[?#]/, 1)[0] as string));
+  } catch {
+    return true;
+  }
+}
+
+work().catch((error) => {
+  process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));
+});

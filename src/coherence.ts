@@ -1,0 +1,232 @@
+import type { Change } from './calls.js';
+import * as calls from './calls.js';
+import type { CacheEmitter } from './events.js';
+import type { Journal } from './journal.js';
+import { GLOBAL_COVER, moduleCover, normalizeRealm, realmCover } from './keys.js';
+import type { L1 } from './l1.js';
+import type { Session } from './session.js';
+import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
+
+/**
+ * Keeps the memory of this process coherent (DESIGN.md section 3): notifications are hints, the log is what counts.
+ * The cursor says up to where the log was applied; how long ago that began decides whether memory may be served.
+ */
+export interface Coherence {
+  /** True while the last completed catch-up began less than `maxStalenessMs` ago. */
+  isFresh(): boolean;
+  /** The life that entries in memory have to be of; undefined before the first catch-up. */
+  life(): string | undefined;
+  /** Asks the log. Resolves to whether it could be asked; a catch-up that began before this call does not count. */
+  catchUp(): Promise<boolean>;
+  /** True once the cursor has seen the transaction that the token names; false if only a strong read can tell. */
+  satisfies(token: string): Promise<boolean>;
+  /** Applies an invalidation that this process knows to be committed. */
+  apply(change: Change): void;
+  onNotification(payload: string): void;
+  onConnected(): void;
+  start(): Promise<void>;
+  stop(): void;
+}
+
+export interface CoherenceOptions {
+  session(): Session;
+  l1: L1;
+  journal: Journal;
+  events: CacheEmitter;
+  heartbeatMs: number;
+  maxStalenessMs: number;
+  /** Called for each applied invalidation, after memory dropped what it covers. */
+  onApplied(covers: readonly string[], xid: bigint | undefined): void;
+  onDroppedAll(): void;
+}
+
+/**
+ * How many notifications are taken one by one within a second; past that the log is asked instead, once for all that
+ * come meanwhile. Anybody who can log in can send them, in any number and with any transaction in them.
+ */
+const PER_SECOND = { byHand: 50, ofTransactions: 1_000 };
+/** How often the log is asked at most because of more. */
+const OVERFLOW_MS = 50;
+/** How many invalidations are remembered so that each is announced once. */
+const RECENT = 1_000;
+
+export function createCoherence(options: CoherenceOptions): Coherence {
+  const { l1, journal, events } = options;
+  const askTimeoutMs = Math.min(Math.max(options.maxStalenessMs, 2_000), 10_000);
+  let cursor: { text: string; seen: SeenUpTo } | undefined;
+  let freshUntil = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
+  let running: Promise<boolean> | undefined;
+  let queued: Promise<boolean> | undefined;
+  let heartbeat: NodeJS.Timeout | undefined;
+  let overflow: NodeJS.Timeout | undefined;
+  let stopped = false;
+  let reconnected = false;
+  const recent = new Set<string>();
+  let budget = { since: 0, byHand: 0, ofTransactions: 0 };
+
+  /** The log repeats what notifications have told, and this process hears its own. */
+  function announced(change: Change): boolean {
+    if (change.x === undefined) return false;
+    const name = [change.x, change.k, change.r, change.m?.[0]].join(' ');
+    if (recent.has(name)) return true;
+    recent.add(name);
+    if (recent.size > RECENT) recent.delete(recent.values().next().value as string);
+    return false;
+  }
+
+  function dropAll(reason: string): void {
+    l1.clear();
+    journal.recordDropAll();
+    options.onDroppedAll();
+    events.emit('dropped', { reason });
+  }
+
+  function apply(change: Change): void {
+    if (change.k === 'log') {
+      void catchUp();
+      return;
+    }
+    const xid = change.x === undefined ? undefined : BigInt(change.x);
+    const covers = coversOfChange(change);
+    journal.record(covers, xid);
+    const dropped = l1.drop(covers, xid);
+    options.onApplied(covers, xid);
+    if (!announced(change)) {
+      events.emit('invalidated', {
+        scope: change.k,
+        dropped,
+        ...(change.r === undefined ? {} : { realm: change.r }),
+        ...(change.m === undefined ? {} : { paths: change.m }),
+        ...(change.x === undefined ? {} : { xid: change.x }),
+      });
+    }
+  }
+
+  async function ask(): Promise<boolean> {
+    const began = { monotonic: performance.now(), wall: Date.now() };
+    const row = await options
+      .session()
+      .run((sql) => calls.changesSince(sql, cursor?.text ?? null), askTimeoutMs);
+    if (stopped || row.cursor === null) return false;
+    if (row.complete) for (const change of row.changes) apply(change);
+    else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
+    cursor = { text: row.cursor, seen: parseSnapshotToken(row.cursor) };
+    freshUntil = {
+      monotonic: began.monotonic + options.maxStalenessMs,
+      wall: began.wall + options.maxStalenessMs,
+    };
+    if (reconnected || !row.complete) {
+      reconnected = false;
+      const ms = performance.now() - began.monotonic;
+      events.emit('caught-up', { changes: row.changes.length, complete: row.complete, ms });
+    }
+    return true;
+  }
+
+  const askQuietly = (): Promise<boolean> =>
+    ask().catch((error) => {
+      if (!stopped) events.emit('warning', { message: 'the log could not be asked', error });
+      return false;
+    });
+
+  function catchUp(): Promise<boolean> {
+    if (stopped) return Promise.resolve(false);
+    if (running === undefined) {
+      running = askQuietly().finally(() => {
+        running = undefined;
+      });
+      return running;
+    }
+    // Whoever asks now needs an answer that begins after now; all of them share it.
+    queued ??= running.then(() => {
+      queued = undefined;
+      return catchUp();
+    });
+    return queued;
+  }
+
+  function scheduleHeartbeat(): void {
+    if (stopped) return;
+    heartbeat = setTimeout(() => {
+      void catchUp().finally(scheduleHeartbeat);
+    }, options.heartbeatMs);
+  }
+
+  function mayTake(kind: keyof typeof PER_SECOND): boolean {
+    const now = performance.now();
+    if (now - budget.since > 1000) budget = { since: now, byHand: 0, ofTransactions: 0 };
+    budget[kind] += 1;
+    return budget[kind] <= PER_SECOND[kind];
+  }
+
+  return {
+    isFresh: () => performance.now() < freshUntil.monotonic && Date.now() < freshUntil.wall,
+    life: () => cursor?.seen.life,
+    catchUp,
+    async satisfies(token) {
+      const { life, xid } = parseCoherenceToken(token);
+      const seen = (): boolean => cursor?.seen.life === life && isVisible(xid, cursor.seen.snapshot);
+      if (seen()) return true;
+      await catchUp();
+      return seen();
+    },
+    apply,
+    onNotification(payload) {
+      const change = parseChange(payload);
+      if (change === undefined) {
+        if (!mayTake('byHand')) return;
+        events.emit('warning', { message: `a malformed notification was ignored: ${payload.slice(0, 200)}` });
+      } else if (mayTake(change.x === undefined ? 'byHand' : 'ofTransactions')) {
+        apply(change);
+      } else {
+        overflow ??= setTimeout(() => {
+          overflow = undefined;
+          void catchUp();
+        }, OVERFLOW_MS);
+      }
+    },
+    onConnected() {
+      reconnected = true;
+      void catchUp();
+    },
+    async start() {
+      await ask();
+      reconnected = false;
+      scheduleHeartbeat();
+    },
+    stop() {
+      stopped = true;
+      clearTimeout(heartbeat);
+      clearTimeout(overflow);
+      freshUntil = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
+      l1.clear();
+    },
+  };
+}
+
+function coversOfChange(change: Change): string[] {
+  if (change.k === 'global') return [GLOBAL_COVER];
+  const realm = change.r as string;
+  if (change.k === 'realm') return [realmCover(realm)];
+  return [...new Set((change.m ?? []).map((path) => moduleCover(realm, path)))];
+}
+
+/** Anybody who can log in can notify, so nothing about a payload is taken for granted. */
+export function parseChange(payload: string): Change | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(payload);
+  } catch {
+    return undefined;
+  }
+  if (typeof value !== 'object' || value === null) return undefined;
+  const { k, r, m, x } = value as Record<string, unknown>;
+  if (x !== undefined && !(typeof x === 'string' && /^\d{1,20}$/.test(x))) return undefined;
+  const xid = x === undefined ? {} : { x };
+  if (k === 'global' || k === 'log') return { k, ...xid };
+  const realm = typeof r === 'string' ? normalizeRealm(r) : null;
+  if (realm === null) return undefined;
+  if (k === 'realm') return { k, r: realm, ...xid };
+  if (k !== 'module' || !Array.isArray(m) || !m.every((path) => typeof path === 'string')) return undefined;
+  return { k, r: realm, m, ...xid };
+}

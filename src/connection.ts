@@ -1,0 +1,206 @@
+import postgres, { type Options, type PostgresType, type Sql } from 'postgres';
+import { only, type Queryable } from './calls.js';
+import { createDialer, type OpenSocket } from './dialer.js';
+import { ModuleCacheError } from './errors.js';
+
+/** A URL, options of postgres.js, or an existing instance of it. */
+export type Connection = string | Options<Record<string, PostgresType>> | Sql;
+
+/** The connections that ordinary calls use. */
+export interface Pool {
+  /** Runs a single statement in READ COMMITTED, whatever the sessions' default is. */
+  run<T>(call: (sql: Queryable) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+type ConnectionOptions = Options<Record<string, PostgresType>>;
+
+const isInstance = (connection: Connection): connection is Sql => typeof connection === 'function';
+
+/**
+ * Opens the pool, or uses the one given, and looks once at what the sessions are like.
+ *
+ * @throws ModuleCacheError MC004 or MC005 if the server or its schema cannot be used, MC107 for what is no URL
+ */
+export async function openPool(connection: Connection, applicationName: string): Promise<Pool> {
+  let source = isInstance(connection) ? givenPool(connection) : ownPool(connection, applicationName);
+  try {
+    let pinned = await inspectServer(source.sql());
+    if (!pinned && !isInstance(connection)) {
+      // Not from the beginning, because poolers refuse it.
+      const settled = ownPool(connection, applicationName, settledSessions);
+      pinned = await inspectServer(settled.sql()).catch(() => false);
+      const other = pinned ? source : settled;
+      if (pinned) source = settled;
+      await other.end(0);
+    }
+    const { sql, end } = source;
+    return {
+      run: (call) =>
+        pinned
+          ? call(sql())
+          : (sql().begin('isolation level read committed read write', call) as ReturnType<typeof call>),
+      close: () => end(CLOSE_TIMEOUT_S),
+    };
+  } catch (error) {
+    await source.end(0);
+    throw error;
+  }
+}
+
+const settledSessions: ConnectionOptions['connection'] = {
+  default_transaction_isolation: 'read committed',
+  // postgres.js leaves out what is false.
+  default_transaction_read_only: 'off' as unknown as boolean,
+};
+const CLOSE_TIMEOUT_S = 5;
+
+/** In seconds. postgres.js waits for up to 20 of them, also for a server that has long been back. */
+const backoff = (retries: number): number => (0.5 + Math.random() / 2) * Math.min(1, 0.02 * 2 ** retries);
+
+interface Source {
+  sql(): Sql;
+  end(timeoutSeconds: number): Promise<void>;
+}
+
+const givenPool = (sql: Sql): Source => ({ sql: () => sql, end: async () => {} });
+
+/**
+ * A connection of postgres.js 3.4 that is lost with a question just written is lost for minutes: it reconnects without
+ * saying anything, until its time is over, again and again, each time with a caller who waits. So what has lost a
+ * connection gets no more questions, and another one takes over.
+ */
+function ownPool(
+  connection: string | ConnectionOptions,
+  applicationName: string,
+  sessions: ConnectionOptions['connection'] = {},
+): Source {
+  const retiring = new Set<Promise<void>>();
+  let current: { sql: Sql; end(timeoutSeconds: number): Promise<void> } | undefined;
+  let ended = false;
+
+  function open() {
+    const sql = openOwned(connection, { connection: { application_name: applicationName, ...sessions } });
+    const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
+    const opened = {
+      sql,
+      async end(timeout: number) {
+        await sql.end({ timeout });
+        dialer.hangUp();
+      },
+    };
+    const dialer = createDialer({
+      given: options.socket,
+      onLost() {
+        if (current !== opened || ended) return;
+        current = undefined;
+        const retired = opened.end(CLOSE_TIMEOUT_S).finally(() => retiring.delete(retired));
+        retiring.add(retired);
+      },
+    });
+    // Several hosts have to be told apart for each connection, which is left to postgres.js.
+    if (options.host.length === 1) options.socket = dialer.open;
+    return opened;
+  }
+
+  current = open();
+  return {
+    sql() {
+      if (ended) throw new Error('the pool is closed');
+      current ??= open();
+      return current.sql;
+    },
+    async end(timeout) {
+      ended = true;
+      await Promise.all([...retiring, current?.end(timeout)]);
+    },
+  };
+}
+
+/** How the user opens sockets, if in a way of their own. */
+export function socketOf(connection: Connection): OpenSocket | undefined {
+  if (typeof connection === 'string') return undefined;
+  const options = isInstance(connection) ? connection.options : connection;
+  return (options as { socket?: OpenSocket }).socket;
+}
+
+/**
+ * A connection of its own to the same server; `overrides` win over what the user passed. Nothing of an instance is
+ * shared with it: not the counter that slows reconnecting down, nor the parameters of its sessions, nor its hooks.
+ */
+export function openDedicated(connection: Connection, overrides: ConnectionOptions): Sql {
+  const own = {
+    ...overrides,
+    debug: false,
+    onparameter: undefined,
+    transform: { undefined: undefined, column: {}, value: {}, row: {} },
+  } as ConnectionOptions;
+  if (!isInstance(connection)) return openOwned(connection, own);
+  const parsed = connection.options as unknown as ConnectionOptions;
+  return postgres({
+    ...parsed,
+    ...own,
+    connection: { ...parsed.connection, ...own.connection },
+    parameters: {},
+    shared: { retries: 0, typeArrayMap: {} },
+  } as ConnectionOptions);
+}
+
+function openOwned(connection: string | ConnectionOptions, overrides: ConnectionOptions): Sql {
+  if (typeof connection === 'string') {
+    try {
+      return postgres(connection, { onnotice: () => {}, backoff, ...overrides });
+    } catch {
+      // The original error carries the whole URL, and with it the password.
+      throw new ModuleCacheError('MC107', 'the connection is no URL', {
+        detail: `${connection.length} characters that cannot be read as one`,
+        hint: 'Pass a URL such as postgres://user:password@host/database, with special characters percent-encoded.',
+      });
+    }
+  }
+  return postgres({
+    onnotice: () => {},
+    backoff,
+    ...connection,
+    ...overrides,
+    connection: { ...connection.connection, ...overrides.connection },
+  });
+}
+
+/** Versions of the schema that this client works with: 0.1.x. */
+const SUPPORTED_SCHEMA = /^0\.1\./;
+const OLDEST_SERVER = 150000;
+
+/** Resolves to whether every session begins in READ COMMITTED and may write. */
+async function inspectServer(sql: Sql): Promise<boolean> {
+  const server = await sql`
+    select
+      current_setting('server_version_num'), current_setting('server_version'),
+      current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only'),
+      to_regproc('module_cache.schema_version')::text, pg_is_in_recovery()::text`.values();
+  const [versionNumber, version, isolation, readOnly, schemaVersion, standby] = only(server);
+  if (Number(versionNumber) < OLDEST_SERVER) {
+    throw new ModuleCacheError('MC004', 'this version of Postgres is not supported', {
+      detail: `server_version: ${version}`,
+      hint: 'Use PostgreSQL 15 or newer.',
+    });
+  }
+  if (standby === 'true') {
+    throw new ModuleCacheError('MC005', 'the server is a standby', {
+      hint: 'Connect to the primary: the cache cannot be read on a standby.',
+    });
+  }
+  if (schemaVersion == null) {
+    throw new ModuleCacheError('MC004', 'the database has no module_cache schema', {
+      hint: 'Install it with "module-cache migrate", "create extension module_cache", or the script that "module-cache sql" prints.',
+    });
+  }
+  const [installed] = only(await sql`select module_cache.schema_version()`.values());
+  if (!SUPPORTED_SCHEMA.test(String(installed))) {
+    throw new ModuleCacheError('MC004', 'client and schema do not work together', {
+      detail: `schema ${installed}, client works with 0.1.x`,
+      hint: 'Upgrade the older of the two: "module-cache migrate" for the schema, "npm install pg-module-cache" for the client.',
+    });
+  }
+  return isolation === 'read committed' && readOnly === 'off';
+}

@@ -1,0 +1,57 @@
+import { EventEmitter } from 'node:events';
+import type { ArtifactId } from './keys.js';
+
+/**
+ * What a cache tells about itself. Listeners run synchronously. What one of them throws is thrown again on its own, as
+ * an uncaught exception: it can keep no invalidation from being applied, and fail no request.
+ */
+export interface CacheEvents {
+  /** An answer came out of memory (l1) or the database (l2). */
+  hit: [{ id: ArtifactId; source: 'l1' | 'l2' }];
+  /** Nothing live was there. */
+  miss: [{ id: ArtifactId }];
+  /** This process produced it, in so many ms; `reason` is what `put` answered. */
+  produced: [{ id: ArtifactId; ms: number; reason: string }];
+  /** The answer is the work of another caller or process. */
+  coalesced: [{ id: ArtifactId }];
+  /** An answer or a fill was outdated by an invalidation before it could be kept. */
+  stale: [{ id: ArtifactId; reason: string }];
+  /** An invalidation was applied to this process' memory. */
+  invalidated: [
+    {
+      scope: 'module' | 'realm' | 'global';
+      realm?: string;
+      paths?: readonly string[];
+      /** The transaction that invalidated; not there if the notification was sent by hand. */
+      xid?: string;
+      /** Entries that memory dropped. */
+      dropped: number;
+    },
+  ];
+  /** Everything in memory was dropped, because what was missed cannot be told. */
+  dropped: [{ reason: string }];
+  /** The dedicated connection is gone; reconnecting. */
+  disconnected: [{ error: unknown }];
+  /** A catch-up is complete again after a start or a disconnection. */
+  'caught-up': [{ changes: number; complete: boolean; ms: number }];
+  /** Something went wrong that no caller sees. */
+  warning: [{ message: string; error?: unknown }];
+}
+
+export type CacheEmitter = EventEmitter<CacheEvents>;
+
+export function createEmitter(): CacheEmitter {
+  const emitter: CacheEmitter = new EventEmitter<CacheEvents>();
+  const emit = emitter.emit.bind(emitter) as (...args: unknown[]) => boolean;
+  emitter.emit = ((...args: unknown[]) => {
+    try {
+      return emit(...args);
+    } catch (error) {
+      process.nextTick(() => {
+        throw error;
+      });
+      return true;
+    }
+  }) as typeof emitter.emit;
+  return emitter;
+}

@@ -1,0 +1,401 @@
+import type { ReadRow } from './calls.js';
+import * as calls from './calls.js';
+import type { Claim, Claims, Waiter } from './claims.js';
+import type { Pool } from './connection.js';
+import { ModuleCacheError } from './errors.js';
+import type { CacheEmitter } from './events.js';
+import type { Fill, Journal } from './journal.js';
+import {
+  type ArtifactId,
+  coversOf,
+  GLOBAL_COVER,
+  moduleCover,
+  normalizeDependency,
+  realmCover,
+} from './keys.js';
+import type { L1 } from './l1.js';
+import { isVisible, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
+import type { Producer, Product, ServedModule, Source } from './types.js';
+import { orAborted, sleep } from './waiting.js';
+
+/**
+ * One flight is one answer on its way: read from the database, waited for, or produced. Callers of one process share
+ * it (single flight), the claim makes it one production for the fleet.
+ */
+export interface Flight {
+  readonly result: Promise<FlightResult>;
+  /** Resolves when nothing is on its way any more, which can be after `result` if that was given up. */
+  readonly landed: Promise<void>;
+  /** False once an invalidation has outdated it: later callers need a flight of their own. */
+  readonly joinable: boolean;
+  /** How long it has been on its way, in ms by the clock that says more. */
+  age(): number;
+  join(): void;
+  /** The last caller to leave aborts what is still on its way. */
+  leave(): void;
+  /** An invalidation was applied here; aborts the production if it is known to be outdated. */
+  onApplied(covers: ReadonlySet<string>, xid: bigint | undefined): void;
+  onDroppedAll(): void;
+  abort(reason: unknown): void;
+}
+
+export interface FlightResult {
+  readonly module: ServedModule;
+  /**
+   * Journal position of the first invalidation that outdates the answer; undefined while none is known here. A caller
+   * that arrived at or after it must not get this answer.
+   */
+  readonly outdatedAt: number | undefined;
+}
+
+export interface FlightContext {
+  readonly pool: Pool;
+  readonly claims: Claims;
+  readonly l1: L1;
+  readonly journal: Journal;
+  readonly events: CacheEmitter;
+  /** Of the cursor: memory takes only entries of this life. */
+  life(): string | undefined;
+  catchUp(): Promise<boolean>;
+  readonly claimPatienceMs: number;
+  readonly pollMs: number;
+}
+
+interface Production {
+  readonly controller: AbortController;
+  /** What its token has seen. */
+  readonly seen: SeenUpTo | undefined;
+  onOutdated(): void;
+}
+
+type NormalProduct = Omit<calls.PutArguments, 'token'>;
+
+/** Marks an error that is kept only to tell those who wait. */
+const FAILURE_HEADER = 'module-cache-failure';
+const FAILURE_LIFE_MS = 1_000;
+const MAX_TRIES = 3;
+const CONTENDED_RETRIES = 5;
+const ELECTION_ATTEMPTS = 3;
+
+export function startFlight(context: FlightContext, id: ArtifactId, producer: Producer | undefined): Flight {
+  const { pool, claims, l1, journal, events } = context;
+  const ended = new AbortController();
+  const began = { monotonic: performance.now(), wall: Date.now() };
+  const fill: Fill = journal.begin();
+  const ownCovers = [moduleCover(id.realm, id.path), realmCover(id.realm), GLOBAL_COVER];
+  let joinable = true;
+  let callers = 0;
+  let production: Production | undefined;
+  /** When the database was last asked: its answer may be long on its way, and what it says of a life began there. */
+  let asked = { monotonic: 0, wall: 0 };
+  const noteAsking = (): void => {
+    asked = { monotonic: performance.now(), wall: Date.now() };
+  };
+
+  /** Inserts into memory what the fill rule lets in, and says whether the answer is outdated already. */
+  function keep(
+    module: Omit<ServedModule, 'source' | 'cached'>,
+    token: string,
+    expiresInMs: number | null,
+  ): number | undefined {
+    const seen = parseSnapshotToken(token);
+    const covers = coversOf(id.realm, id.path, module.dependencyKeys);
+    const outdatedAt = fill.outdatedAt(covers, seen.snapshot);
+    if (outdatedAt !== undefined) events.emit('stale', { id, reason: 'outdated on its way' });
+    else if (seen.life === context.life()) {
+      const expires =
+        expiresInMs === null
+          ? undefined
+          : { monotonic: asked.monotonic + expiresInMs, wall: asked.wall + expiresInMs };
+      const { status, body, headers, dependencyKeys } = module;
+      l1.set({ id, module: { status, body, headers, dependencyKeys }, covers, token, seen, expires });
+    }
+    return outdatedAt;
+  }
+
+  async function read(): Promise<ReadRow> {
+    noteAsking();
+    const row = await pool.run((sql) => calls.get(sql, id));
+    if (row.token !== null) return row;
+    // No epoch yet, or one that a restart left unconfirmed: asking the log mends that.
+    await context.catchUp();
+    noteAsking();
+    return pool.run((sql) => calls.get(sql, id));
+  }
+
+  function served(row: ReadRow, source: Source): FlightResult {
+    const { status, body, headers, dependencyKeys } = row;
+    if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);
+    const module = { status: status as 'hit' | 'error', body, headers, dependencyKeys };
+    const outdatedAt = row.token === null ? undefined : keep(module, row.token, row.expiresInMs);
+    return { module: { ...module, source, cached: true }, outdatedAt };
+  }
+
+  async function run(): Promise<FlightResult> {
+    let waited = false;
+    let patienceEnds = performance.now() + context.claimPatienceMs;
+    let row = await read();
+    if (row.status !== 'miss') return served(row, 'l2');
+    events.emit('miss', { id });
+    if (producer === undefined) throw notThere(id);
+
+    for (let tries = 1; ; ) {
+      const claim = performance.now() < patienceEnds ? await elect() : undefined;
+      try {
+        // Between the read and the claim somebody may have stored it; and whoever waits is registered by now.
+        row = await read();
+      } catch (error) {
+        await leaveElection(claim);
+        throw error;
+      }
+      if (row.status !== 'miss') {
+        await leaveElection(claim);
+        return served(row, waited ? 'coalesced' : 'l2');
+      }
+      if (claim?.held === false) {
+        waited = true;
+        const woken = await claim.next(context.pollMs * (0.75 + Math.random() / 2), ended.signal);
+        claim.close();
+        ended.signal.throwIfAborted();
+        // Looking first keeps a crowd of waiters from taking and ending the claim in turn.
+        if (woken) row = await read();
+        if (row.status !== 'miss') return served(row, 'coalesced');
+        continue;
+      }
+      const result = await produce(row.token, claim, producer, tries >= MAX_TRIES);
+      if (result !== undefined) return result;
+      tries += 1;
+      // Patience is for the work of others.
+      patienceEnds = performance.now() + context.claimPatienceMs;
+    }
+  }
+
+  /** Undefined if there is no connection to claim with: better twice than not at all. */
+  async function elect(): Promise<Claim | Waiter | undefined> {
+    for (let attempt = 1; ; attempt += 1) {
+      ended.signal.throwIfAborted();
+      try {
+        return await claims.acquire(id);
+      } catch (error) {
+        // A connection may come back; what the server refuses it refuses again.
+        if (attempt >= ELECTION_ATTEMPTS || (error as Error).name === 'PostgresError') {
+          events.emit('warning', { message: 'a module is produced without a claim', error });
+          return undefined;
+        }
+        await sleep(context.pollMs, ended.signal);
+      }
+    }
+  }
+
+  async function leaveElection(claim: Claim | Waiter | undefined): Promise<void> {
+    if (claim?.held === true) await claim.release();
+    if (claim?.held === false) claim.close();
+  }
+
+  /** Resolves to undefined if an invalidation aborted the producer, so that it is worth another try. */
+  async function produce(
+    token: string | null,
+    claim: Claim | undefined,
+    make: Producer,
+    last: boolean,
+  ): Promise<FlightResult | undefined> {
+    const controller = new AbortController();
+    const began = performance.now();
+    let released = false;
+    const release = async (): Promise<void> => {
+      if (released) return;
+      released = true;
+      await claim?.release();
+    };
+    production = {
+      controller,
+      seen: token === null ? undefined : parseSnapshotToken(token),
+      onOutdated() {
+        // Those who come after the invalidation must not wait for a production that is lost.
+        if (last) void release();
+        else controller.abort(new DOMException('the module was invalidated', 'AbortError'));
+      },
+    };
+    controller.signal.addEventListener('abort', () => void release(), { once: true });
+    try {
+      let product: NormalProduct;
+      try {
+        ended.signal.throwIfAborted();
+        const making = Promise.resolve().then(() => make({ signal: controller.signal }));
+        product = normalizeProduct(id, await orAborted(making, ended.signal));
+      } catch (error) {
+        if (controller.signal.aborted && !ended.signal.aborted) return undefined;
+        // Nobody waits for what is produced without the claim, and its holder may have made a good one.
+        if (!ended.signal.aborted && claim !== undefined) await keepFailure(token, error);
+        throw error;
+      }
+      const stored = await store(token, product);
+      events.emit('produced', { id, ms: performance.now() - began, reason: stored });
+      const { body, headers, dependencyKeys } = product;
+      const status = product.isError ? ('error' as const) : ('hit' as const);
+      const module = { status, body, headers, dependencyKeys };
+      if (stored === 'stored' && token !== null) {
+        const outdatedAt = keep(module, token, product.expiresInMs);
+        return { module: { ...module, source: 'produced', cached: outdatedAt === undefined }, outdatedAt };
+      }
+      if (stored === 'stale') events.emit('stale', { id, reason: 'put' });
+      const outdatedAt =
+        token === null
+          ? undefined
+          : fill.outdatedAt(
+              coversOf(id.realm, id.path, module.dependencyKeys),
+              parseSnapshotToken(token).snapshot,
+            );
+      return { module: { ...module, source: 'produced', cached: false }, outdatedAt };
+    } finally {
+      production = undefined;
+      await release();
+    }
+  }
+
+  async function store(token: string | null, product: NormalProduct): Promise<string> {
+    const row = { ...product, token };
+    try {
+      for (let attempt = 0; ; attempt += 1) {
+        noteAsking();
+        const reason = await pool.run((sql) => calls.put(sql, id, row));
+        if (reason === 'epoch') void context.catchUp();
+        if (reason !== 'contended' || attempt >= CONTENDED_RETRIES) return reason;
+        await sleep(5 + Math.random() * 20, ended.signal);
+      }
+    } catch (error) {
+      // The product is good for those who wait, even if nobody else can have it.
+      events.emit('warning', { message: 'a product could not be stored', error });
+      return 'failed';
+    }
+  }
+
+  /** Tells all who wait in other processes; without it each of them would produce in turn, and fail as well. */
+  async function keepFailure(token: string | null, error: unknown): Promise<void> {
+    const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
+    await store(token, {
+      body: JSON.stringify({ name, message, code: (error as { code?: unknown } | null)?.code ?? null }),
+      headers: { [FAILURE_HEADER]: true },
+      dependencyKeys: [],
+      isError: true,
+      expiresInMs: FAILURE_LIFE_MS,
+    });
+  }
+
+  const work = run().finally(() => {
+    joinable = false;
+    fill.end();
+  });
+  // Nobody has to wait for an answer of the database once the flight has been given up.
+  const result = orAborted(work, ended.signal);
+  result.catch(() => {});
+  return {
+    result,
+    landed: work.then(
+      () => {},
+      () => {},
+    ),
+    get joinable() {
+      return joinable;
+    },
+    age: () => Math.max(performance.now() - began.monotonic, Date.now() - began.wall),
+    join() {
+      callers += 1;
+    },
+    leave() {
+      callers -= 1;
+      if (callers > 0 || ended.signal.aborted) return;
+      joinable = false;
+      const reason = new DOMException('nobody waits for this module any more', 'AbortError');
+      ended.abort(reason);
+      production?.controller.abort(reason);
+    },
+    onApplied(covers, xid) {
+      if (!ownCovers.some((cover) => covers.has(cover))) return;
+      const seen = production?.seen;
+      if (xid !== undefined && seen !== undefined && isVisible(xid, seen.snapshot)) return;
+      joinable = false;
+      production?.onOutdated();
+    },
+    onDroppedAll() {
+      joinable = false;
+    },
+    abort(reason) {
+      joinable = false;
+      ended.abort(reason);
+      production?.controller.abort(reason);
+    },
+  };
+}
+
+/** As every process will read it. @throws ModuleCacheError MC003 and MC001 for what cannot be kept. */
+function normalizeProduct(id: ArtifactId, product: Product): NormalProduct {
+  const { body, headers = {}, dependencyKeys = [], expiresInMs } = product ?? {};
+  const text = headersText(headers);
+  const problem =
+    typeof body !== 'string'
+      ? 'its body is not a string'
+      : text === undefined
+        ? 'its headers are not an object that JSON can hold'
+        : !Array.isArray(dependencyKeys)
+          ? 'its dependencyKeys are not an array'
+          : expiresInMs !== undefined && !(expiresInMs > 0 && expiresInMs < Number.POSITIVE_INFINITY)
+            ? 'its expiresInMs is not a positive number'
+            : undefined;
+  if (problem !== undefined) {
+    throw new ModuleCacheError('MC003', 'the producer returned no usable product', {
+      detail: `${problem} (${id.realm}${id.path})`,
+      hint: 'Return { body, headers, dependencyKeys } with a string body.',
+    });
+  }
+  return {
+    body: (body as string).toWellFormed(),
+    headers: JSON.parse(text as string),
+    dependencyKeys: normalizeAll(id, dependencyKeys),
+    isError: product.isError === true,
+    expiresInMs: expiresInMs ?? null,
+  };
+}
+
+function headersText(headers: unknown): string | undefined {
+  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return undefined;
+  try {
+    return JSON.stringify(headers).toWellFormed();
+  } catch {
+    return undefined;
+  }
+}
+
+/** @throws ModuleCacheError MC001 for a key that can name no module */
+function normalizeAll(id: ArtifactId, keys: readonly string[]): string[] {
+  const normal = new Set<string>();
+  for (const key of keys) {
+    const declared = normalizeDependency(id.realm, key);
+    if (declared === null) {
+      throw new ModuleCacheError('MC001', 'not a dependency key', {
+        detail: `key: ${JSON.stringify(key)?.slice(0, 200)}`,
+        hint: 'A dependency key is a canonical path or key of the same realm, or a URL for a module of another realm.',
+      });
+    }
+    normal.add(declared);
+  }
+  return [...normal];
+}
+
+/** What another process' producer threw, as this one learns it. */
+function failureOf(body: string): ModuleCacheError {
+  const failure = JSON.parse(body) as { name: string; message: string; code: string | null };
+  if (failure.code === 'MC105') {
+    return new ModuleCacheError('MC105', failure.message);
+  }
+  return new ModuleCacheError('MC104', failure.message, {
+    detail: `The producer failed with ${failure.name}.`,
+    hint: 'It is tried again for callers that come a second later.',
+    cause: failure,
+  });
+}
+
+/** Internal: `get` asks without a producer. */
+export const isNotThere = (error: unknown): boolean => error instanceof NotThere;
+class NotThere extends Error {}
+const notThere = (id: ArtifactId): NotThere => new NotThere(`${id.realm}${id.path}`);

@@ -1,0 +1,21 @@
+export { type ModuleCache, type ModuleCacheOptions, openModuleCache } from './cache.js';
+export type { Connection } from './connection.js';
+export { type Database, openKysely } from './database.js';
+export { ModuleCacheError, type ModuleCacheErrorCode } from './errors.js';
+export type { CacheEmitter, CacheEvents } from './events.js';
+export { dependencyKeyOf, normalizeDependency, normalizePath, normalizeRealm } from './keys.js';
+export type {
+  ArtifactRequest,
+  CachedModule,
+  Consistency,
+  Headers,
+  InvalidateOptions,
+  Invalidation,
+  Json,
+  Producer,
+  ProducerContext,
+  Product,
+  ReadOptions,
+  ServedModule,
+  Source,
+} from './types.js';

@@ -1,0 +1,153 @@
+import { ModuleCacheError } from './errors.js';
+
+/**
+ * Realms, canonical paths and dependency keys (DESIGN.md section 2), spelled exactly as `sql/020-keys.sql` spells
+ * them: a test holds the two against each other on generated input.
+ */
+
+/** Realm URL and path, or a foreign key, take at most this many bytes of UTF-8 together. */
+export const MAX_KEY_BYTES = 2000;
+export const MAX_KIND_BYTES = 64;
+export const MAX_VARIANT_BYTES = 500;
+
+/** Identity of one artifact. */
+export interface ArtifactId {
+  /** URL of the realm, ending in `/`. */
+  readonly realm: string;
+  /** Canonical path inside the realm, percent-decoded, with its extension. */
+  readonly path: string;
+  readonly kind: string;
+  readonly variant: string;
+}
+
+const realmPattern = /^([a-z][a-z0-9+.-]*:\/\/[^/?#@\\]*)\/([^?#]*\/)?$/i;
+const urlPattern = /^[a-z][a-z0-9+.-]*:\/\//i;
+const dotSegment = /(^|\/)\.\.?(\/|$)/;
+const extensionsAndIndex =
+  /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)\/index)+$/s;
+
+/** Lower-cases scheme and host. Returns null for what is no realm: a URL with a host part, ending in `/`. */
+export function normalizeRealm(realm: string): string | null {
+  const parts = realmPattern.exec(realm);
+  if (parts === null || hasControl(realm) || dotSegment.test(parts[2] ?? '') || !fits(realm)) return null;
+  return asciiLower(parts[1] as string) + realm.slice((parts[1] as string).length);
+}
+
+/** Returns null for what is no canonical path of the (normalised) realm. */
+export function normalizePath(realm: string, path: string): string | null {
+  const valid =
+    path !== '' &&
+    !path.startsWith('/') &&
+    !/[?#]/.test(path) &&
+    !dotSegment.test(path) &&
+    isText(path) &&
+    fits(realm + path);
+  return valid ? path : null;
+}
+
+/** The path or key without executable extensions and without a final `/index` below the root; idempotent. */
+export function dependencyKeyOf(path: string): string {
+  return path.replace(extensionsAndIndex, '');
+}
+
+/**
+ * Normalises a key that a module of `realm` declares: a path or key of the same realm, or a URL. A URL inside the
+ * realm becomes a relative key. Returns null for what is no key.
+ */
+export function normalizeDependency(realm: string, key: string): string | null {
+  if (!urlPattern.test(key)) {
+    const path = normalizePath(realm, key);
+    return path === null ? null : dependencyKeyOf(path);
+  }
+  const authorityEnd = key.indexOf('/', key.indexOf('://') + 3) + 1;
+  if (authorityEnd === 0) return null;
+  const host = normalizeRealm(key.slice(0, authorityEnd));
+  if (host === null) return null;
+  const path = normalizePath(host, key.slice(authorityEnd));
+  if (path === null) return null;
+  const url = host + path;
+  if (url.startsWith(realm)) return url === realm ? null : dependencyKeyOf(url.slice(realm.length));
+  return host + dependencyKeyOf(path);
+}
+
+/** Key of a module for coverage: its realm's URL followed by its dependency key. */
+export const moduleCover = (realm: string, path: string): string => `m${realm}${dependencyKeyOf(path)}`;
+export const realmCover = (realm: string): string => `r${realm}`;
+export const GLOBAL_COVER = 'g';
+
+/**
+ * Everything whose invalidation outdates an artifact: its module, its realm, everything, its declared keys, and for
+ * a key in another realm each realm that could own it. Arguments are normalised.
+ */
+export function coversOf(realm: string, path: string, dependencyKeys: readonly string[]): string[] {
+  const covers = new Set([moduleCover(realm, path), realmCover(realm), GLOBAL_COVER]);
+  for (const key of dependencyKeys) {
+    if (!urlPattern.test(key)) {
+      covers.add(`m${realm}${key}`);
+      continue;
+    }
+    // Whether a final /index was the root module of its realm cannot be told from a URL, so both readings count.
+    covers.add(`m${key}`);
+    covers.add(`m${key}/index`);
+    for (let end = key.indexOf('/', key.indexOf('://') + 3); end >= 0; end = key.indexOf('/', end + 1)) {
+      covers.add(realmCover(key.slice(0, end + 1)));
+    }
+  }
+  return [...covers];
+}
+
+/** @throws ModuleCacheError MC001 if `realm` is no realm. */
+export function requireRealm(realm: string): string {
+  const normal = typeof realm === 'string' ? normalizeRealm(realm) : null;
+  if (normal !== null) return normal;
+  throw new ModuleCacheError('MC001', 'not a realm URL', {
+    detail: `realm: ${show(realm)}`,
+    hint: 'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.',
+  });
+}
+
+/** @throws ModuleCacheError MC001 if one of the parts cannot name an artifact. */
+export function requireArtifactId(request: {
+  realm: string;
+  path: string;
+  kind?: string;
+  variant?: string;
+}): ArtifactId {
+  const realm = requireRealm(request.realm);
+  const path = typeof request.path === 'string' ? normalizePath(realm, request.path) : null;
+  if (path === null) {
+    throw new ModuleCacheError('MC001', 'not a canonical path', {
+      detail: `path: ${show(request.path)}`,
+      hint: `A canonical path is not empty, has no leading "/", no "?" or "#", no "." or ".." segment, no NUL, and takes at most ${MAX_KEY_BYTES} bytes together with its realm.`,
+    });
+  }
+  const kind = request.kind ?? 'transpile';
+  if (kind === '' || !isText(kind) || Buffer.byteLength(kind) > MAX_KIND_BYTES) {
+    throw new ModuleCacheError('MC001', 'not a kind', {
+      detail: `kind: ${show(kind)}`,
+      hint: `A kind is 1 to ${MAX_KIND_BYTES} bytes of text without NUL.`,
+    });
+  }
+  const variant = request.variant ?? '';
+  if (!isText(variant) || Buffer.byteLength(variant) > MAX_VARIANT_BYTES) {
+    throw new ModuleCacheError('MC001', 'not a variant', {
+      detail: `variant: ${show(variant)}`,
+      hint: `A variant is at most ${MAX_VARIANT_BYTES} bytes of text without NUL.`,
+    });
+  }
+  return { realm, path, kind, variant };
+}
+
+/** Text that Postgres can hold: no NUL, no lone surrogate. */
+export const isText = (text: unknown): text is string =>
+  typeof text === 'string' && !text.includes('\0') && text.isWellFormed();
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+const hasControl = (text: string): boolean => /[\u0000-\u0020\u007f]/.test(text) || !text.isWellFormed();
+const fits = (text: string): boolean =>
+  text.length <= MAX_KEY_BYTES && Buffer.byteLength(text) <= MAX_KEY_BYTES;
+const asciiLower = (text: string): string => text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+
+function show(value: unknown): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value);
+  return text.length > 200 ? `${text.slice(0, 200)}… (${text.length} characters)` : text;
+}

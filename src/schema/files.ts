@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ModuleCacheError } from '../errors.js';
+
+const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
+
+export const SQL_FOLDER = join(packageFolder, 'sql');
+export const MIGRATIONS_FOLDER = join(packageFolder, 'migrations');
+
+export interface SqlFile {
+  /** For example `010-schema.sql`: the number is the place in the load order. */
+  readonly name: string;
+  readonly text: string;
+}
+
+/** A committed migration, as graphile-migrate writes it. */
+export interface CommittedMigration extends SqlFile {
+  /** What `graphile_migrate.migrations` knows it by. */
+  readonly hash: string;
+}
+
+/** The database side, in load order. */
+export const sqlFiles = (folder = SQL_FOLDER): SqlFile[] => readNumbered(folder, /^(\d{3})-[\w-]+\.sql$/);
+
+export function committedMigrations(folder = MIGRATIONS_FOLDER): CommittedMigration[] {
+  return readNumbered(join(folder, 'committed'), /^(\d{6})(?:-[\w-]+)?\.sql$/).map((file) => {
+    const hash = /^--! Hash: *(\S+)$/m.exec(file.text)?.[1];
+    if (hash !== undefined) return { ...file, hash };
+    throw new ModuleCacheError('MC004', 'a committed migration has no hash', {
+      detail: file.name,
+      hint: 'Install the package again.',
+    });
+  });
+}
+
+function readNumbered(folder: string, pattern: RegExp): SqlFile[] {
+  return readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .sort()
+    .map((name) => ({ name, text: readFileSync(join(folder, name), 'utf8') }));
+}

@@ -1,0 +1,61 @@
+import { ModuleCacheError } from './errors.js';
+
+/** A Postgres snapshot: which top-level transactions a reader has seen. */
+export interface Snapshot {
+  readonly xmin: bigint;
+  readonly xmax: bigint;
+  /** In progress when the snapshot was taken. */
+  readonly xip: ReadonlySet<bigint>;
+}
+
+/** What a snapshot token or a cursor says: in which life of the tables, and what had been seen. */
+export interface SeenUpTo {
+  /** Epoch and server start, opaque. */
+  readonly life: string;
+  readonly snapshot: Snapshot;
+}
+
+/** What a coherence token says: one transaction of one life of the tables. */
+export interface TransactionId {
+  readonly life: string;
+  readonly xid: bigint;
+}
+
+const noTransactions: ReadonlySet<bigint> = new Set();
+const snapshotToken = /^([0-9a-f]{32}-[0-9a-f]{1,16})\/(\d{1,20}):(\d{1,20}):([\d,]*)$/;
+const coherenceToken = /^([0-9a-f]{32}-[0-9a-f]{1,16})@(\d{1,20})$/;
+
+/** @throws ModuleCacheError MC002 for text that is no snapshot token. */
+export function parseSnapshotToken(token: string): SeenUpTo {
+  const parts = snapshotToken.exec(token);
+  if (parts === null) throw notAToken(token, 'get, changes_since');
+  const xip = parts[4] as string;
+  return {
+    life: parts[1] as string,
+    snapshot: {
+      xmin: BigInt(parts[2] as string),
+      xmax: BigInt(parts[3] as string),
+      xip: xip === '' ? noTransactions : new Set(xip.split(',').map(BigInt)),
+    },
+  };
+}
+
+/** @throws ModuleCacheError MC002 for text that is no coherence token. */
+export function parseCoherenceToken(token: string): TransactionId {
+  const parts = coherenceToken.exec(token);
+  if (parts === null) throw notAToken(token, 'invalidate, coherence_token');
+  return { life: parts[1] as string, xid: BigInt(parts[2] as string) };
+}
+
+/** The rule of Postgres' `pg_visible_in_snapshot`. */
+export function isVisible(xid: bigint, snapshot: Snapshot): boolean {
+  if (xid < snapshot.xmin) return true;
+  return xid < snapshot.xmax && !snapshot.xip.has(xid);
+}
+
+function notAToken(token: string, from: string): ModuleCacheError {
+  return new ModuleCacheError('MC002', 'not a token', {
+    detail: `token: ${String(token).slice(0, 200)}`,
+    hint: `Pass a token exactly as it was returned (${from}).`,
+  });
+}

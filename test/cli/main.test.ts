@@ -1,0 +1,178 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { createDatabase } from '../support/database.js';
+import { until } from '../support/wait.js';
+
+const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+
+interface Run {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function run(args: string[], env: Record<string, string> = {}): Promise<Run> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [cli, ...args], { env: { ...process.env, ...env } }, (error, stdout, stderr) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : error ? 1 : 0, stdout, stderr }),
+    );
+  });
+}
+
+describe('module-cache', () => {
+  let database: Awaited<ReturnType<typeof createDatabase>>;
+  let empty: Awaited<ReturnType<typeof createDatabase>>;
+  beforeAll(async () => {
+    [database, empty] = await Promise.all([createDatabase(), createDatabase({ template: false })]);
+  });
+  afterAll(() => Promise.all([database.drop(), empty.drop()]));
+
+  test('--help names every command, and a wrong one exits with 2 and a hint', async () => {
+    const help = await run(['--help']);
+    expect(help.code).toBe(0);
+    for (const command of ['serve', 'migrate', 'sql', 'invalidate', 'gc'])
+      expect(help.stdout).toContain(command);
+    const wrong = await run(['serve', '.', '--workers', 'many']);
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--help')]);
+  });
+
+  test('migrate installs the schema, says so, and has nothing to do the second time', async () => {
+    const first = await run(['migrate', '--json', '--database-url', empty.url]);
+    expect(JSON.parse(first.stdout)).toMatchObject({ applied: [expect.any(String)], version: '0.1.0' });
+    const second = await run(['migrate', '--json'], { DATABASE_URL: empty.url });
+    expect(JSON.parse(second.stdout)).toMatchObject({ applied: [], version: '0.1.0' });
+  });
+
+  test('sql prints a script that installs the schema', async () => {
+    const fresh = await createDatabase({ template: false });
+    try {
+      const { stdout } = await run(['sql']);
+      await fresh.sql.unsafe(stdout);
+      expect(await fresh.sql`select status from module_cache.get('https://a.example/', 'a.ts')`).toEqual([
+        { status: 'miss' },
+      ]);
+    } finally {
+      await fresh.drop();
+    }
+  });
+
+  test('invalidate prints what it reached; without a path it clears the realm', async () => {
+    const [{ token }] =
+      (await database.sql`select token from module_cache.get('https://a.example/', 'a.ts')`) as unknown as [
+        { token: string },
+      ];
+    await database.sql`select module_cache.put('https://a.example/', 'a.ts', 'transpile', '', 'a', '{}', array['b'], ${token})`;
+    const result = await run(['invalidate', 'https://a.example/', 'b.ts', '--database-url', database.url]);
+    expect([result.code, result.stdout]).toEqual([0, expect.stringContaining('https://a.example/a.ts')]);
+    const all = await run(['invalidate', 'https://a.example/', '--json', '--database-url', database.url]);
+    expect(JSON.parse(all.stdout)).toMatchObject({ realm: 'https://a.example/' });
+    const gc = await run(['gc', '--older-than', '0', '--json', '--database-url', database.url]);
+    expect(JSON.parse(gc.stdout)).toMatchObject({ artifacts: 1 });
+  });
+
+  test.each([
+    ['a realm that is none', ['invalidate', 'https://a.example', 'b.ts'], 'not a realm URL'],
+    [
+      'a database that is not there',
+      ['gc', '--database-url', 'postgres://127.0.0.1:1/none'],
+      'cannot be reached',
+    ],
+    ['a folder that is not there', ['serve', '/none/at/all'], 'not a folder'],
+  ])('%s: one clear line, and exit 1', async (_, args, message) => {
+    const result = await run(args as string[], { DATABASE_URL: database.url });
+    expect([result.code, result.stderr]).toEqual([1, expect.stringContaining(message as string)]);
+    expect(result.stderr.trim().split('\n')).toHaveLength(1);
+  });
+
+  test('a database without the schema is named, with the command that installs it', async () => {
+    const fresh = await createDatabase({ template: false });
+    try {
+      const result = await run(['gc', '--database-url', fresh.url]);
+      expect([result.code, result.stderr]).toEqual([1, expect.stringContaining('module-cache migrate')]);
+    } finally {
+      await fresh.drop();
+    }
+  });
+
+  test('serve: the edit of a file reaches every process, a killed process is replaced, and Ctrl-C leaves nothing behind', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'module-cache-serve-'));
+    await writeFile(join(folder, 'base.ts'), 'export const base: number = 1;');
+    await writeFile(join(folder, 'user.ts'), "import { base } from './base';\nexport const user = base;");
+    const child = spawn(
+      process.execPath,
+      [cli, 'serve', folder, '--workers', '2', '--port', '0', '--json', '--database-url', empty.url],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    try {
+      const events: { event: string; url: string; modules: string[]; coherentMs: number; message: string }[] =
+        [];
+      createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
+      const next = (event: string) =>
+        until(() => events.find((candidate) => candidate.event === event), {
+          timeoutMs: 30_000,
+          what: event,
+        });
+      const ready = (await next('ready')) as { url: string };
+      const ask = async (path: string): Promise<[string, string]> => {
+        // One connection for each request, so that the processes take turns.
+        const response = await fetch(new URL(path, ready.url), { headers: { connection: 'close' } });
+        return [response.headers.get('x-module-cache-peer') as string, await response.text()];
+      };
+      const everyPeer = async (path: string): Promise<Map<string, string>> => {
+        const answers = new Map<string, string>();
+        await until(
+          async () => {
+            const [peer, body] = await ask(path);
+            answers.set(peer, body);
+            return answers.size === 2;
+          },
+          { timeoutMs: 30_000, what: 'an answer of both processes' },
+        );
+        return answers;
+      };
+      await everyPeer('base.ts');
+      await everyPeer('user.ts');
+
+      await appendFile(join(folder, 'base.ts'), '\nexport const edited = true;');
+      const change = await next('invalidated');
+      expect([...(change?.modules ?? [])].sort()).toEqual(['base.ts', 'user.ts']);
+      expect(change?.coherentMs).toEqual(expect.any(Number));
+      for (const body of (await everyPeer('base.ts')).values()) expect(body).toContain('edited = true');
+
+      const [worker] = await empty.sql`
+        select (regexp_match(application_name, 'worker ([0-9]+)'))[1] as number from pg_stat_activity
+        where application_name like 'module-cache serve, worker %' limit 1`;
+      const pids = await new Promise<number[]>((resolve) => {
+        execFile('pgrep', ['-P', String(child.pid)], (_, stdout) =>
+          resolve(stdout.trim().split('\n').map(Number)),
+        );
+      });
+      expect(worker?.number).toMatch(/^[12]$/);
+      process.kill(pids[0] as number, 'SIGKILL');
+      await until(() => events.some(({ message }) => message?.includes('is replaced')), {
+        timeoutMs: 10_000,
+        what: 'the replacement',
+      });
+      await everyPeer('base.ts');
+
+      child.kill('SIGINT');
+      const [code] = await once(child, 'exit');
+      expect(code).toBe(0);
+      await until(
+        async () =>
+          (await empty.sql`select from pg_stat_activity where application_name like 'module-cache serve%'`)
+            .length === 0,
+        { timeoutMs: 10_000, what: 'the end of its connections' },
+      );
+    } finally {
+      child.kill('SIGKILL');
+      await rm(folder, { recursive: true });
+    }
+  });
+});

@@ -1,0 +1,253 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { until } from '../support/wait.js';
+import { openInstance } from './support/instance.js';
+import { closePeers, gate, making, newRealm, notAsked, openPeer } from './support/peers.js';
+import { startProxy, type TcpProxy } from './support/proxy.js';
+import { invalidate, stored } from './support/realm.js';
+
+/** One producer in the fleet, and no claim that outlives its production (DESIGN.md section 3, invariant 4). */
+
+let database: TestDatabase;
+let realm: string;
+const cleanUps: (() => Promise<unknown>)[] = [];
+beforeAll(async () => {
+  database = await createDatabase();
+});
+afterAll(() => database.drop());
+beforeEach(() => {
+  realm = newRealm();
+});
+afterEach(async () => {
+  await closePeers();
+  for (const cleanUp of cleanUps.splice(0)) await cleanUp();
+});
+
+async function proxied(): Promise<TcpProxy> {
+  const proxy = await startProxy(database.url);
+  cleanUps.push(() => proxy.close());
+  return proxy;
+}
+
+async function claimsHeld(): Promise<number> {
+  const rows = await database.sql`
+    select from pg_locks where locktype = 'advisory' and granted and objsubid = 1
+      and database = (select oid from pg_database where datname = current_database())`;
+  return rows.length;
+}
+
+const untilFree = (): Promise<unknown> =>
+  until(async () => (await claimsHeld()) === 0, { what: 'no claim is held any more' });
+
+test('trap: every connection of a pool is held by a claim, and each needs one more to finish', async () => {
+  const { cache } = await openPeer({ connection: `${database.url}?max=2` });
+  const { produce, begun, finish } = gate();
+  const answers = Array.from({ length: 30 }, (_, index) =>
+    cache.getOrProduce({ realm, path: `m${index}.ts` }, produce, { deadlineMs: 30_000 }),
+  );
+  await begun(30);
+  expect(await claimsHeld()).toBe(30);
+  for (const _ of answers) finish({ body: 'made' });
+  expect((await Promise.all(answers)).map(({ cached }) => cached)).toEqual(Array(30).fill(true));
+  await untilFree();
+});
+
+describe('waiting for another process', () => {
+  test('trap: the waiter registers after the notification that it waits for has passed', async () => {
+    const proxy = await proxied();
+    const producing = await openPeer({ connection: database.url });
+    const waiting = await openPeer({
+      connection: database.url,
+      listenConnection: proxy.url,
+      heartbeatMs: 60_000,
+      maxStalenessMs: 120_000,
+    });
+    const { produce, begun, finish } = gate();
+    const first = producing.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    // The answer "somebody else has it", and the news that nobody has it any more, arrive as one.
+    proxy.hold('false');
+    const second = waiting.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => proxy.held.includes('false'), { what: 'the claim was refused' });
+    finish({ body: 'made' });
+    await first;
+    await until(() => proxy.held.includes('module_cache_populated'), { what: 'the claim ended' });
+    proxy.release();
+    expect(await second).toMatchObject({ body: 'made' });
+    // It did not have to ask again, so it did not sit out a poll. One question names the realm twice.
+    expect(proxy.sent(realm)).toBe(2);
+  });
+
+  test('the end of a claim wakes those who wait, they need not look by themselves', async () => {
+    const proxy = await proxied();
+    const producing = await openPeer({ connection: database.url });
+    const waiting = await openPeer({ connection: database.url, listenConnection: proxy.url });
+    const rounds: number[] = [];
+    for (const path of ['a.ts', 'b.ts', 'c.ts', 'd.ts']) {
+      const { produce, begun, finish } = gate();
+      const first = producing.cache.getOrProduce({ realm, path }, produce);
+      await begun();
+      const before = proxy.sent(realm);
+      const second = waiting.cache.getOrProduce({ realm, path }, notAsked);
+      await until(() => proxy.sent(realm) > before, { what: 'the claim was asked for' });
+      const asked = proxy.sent(realm);
+      finish({ body: 'made' });
+      await Promise.all([first, second]);
+      rounds.push(proxy.sent(realm) - asked);
+    }
+    // A look of its own may fall into a round by chance; without being woken every round would have one.
+    expect(rounds).toContain(0);
+  });
+
+  test('an answer that is there when the claim is got is not made again', async () => {
+    const proxy = await proxied();
+    const other = await openPeer({ connection: database.url });
+    const late = await openPeer({ connection: database.url, listenConnection: proxy.url });
+    proxy.hold();
+    const answer = late.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => late.of('miss').length === 1, { what: 'nothing was found' });
+    await other.cache.getOrProduce({ realm, path: 'b.ts' }, making('unrelated'));
+    // Stored by a process that did not need the claim.
+    await database.sql`
+      select module_cache.put(${realm}, 'a.ts', 'transpile', '', 'by sql', '{}', '{}', g.token)
+      from module_cache.get(${realm}, 'a.ts') g`;
+    proxy.release();
+    expect(await answer).toMatchObject({ body: 'by sql' });
+    await untilFree();
+  });
+
+  test('claims end with the connection that holds them, and what was made is stored all the same', async () => {
+    const holder = await openPeer({ connection: database.url });
+    const other = await openPeer({ connection: database.url });
+    const { produce, begun, finish } = gate();
+    const first = holder.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    const waiting = other.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await until(() => other.of('miss').length === 1, { what: 'the other process waits' });
+    await database.sql`
+      select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objsubid = 1
+        and database = (select oid from pg_database where datname = current_database())`;
+    await begun(2);
+    // The claim is the other's now: the first must not release it.
+    finish({ body: 'first' });
+    expect(await first).toMatchObject({ body: 'first', cached: true });
+    expect(await claimsHeld()).toBe(1);
+    finish({ body: 'second' });
+    await waiting;
+    await untilFree();
+  });
+});
+
+describe('a claim is not left behind', () => {
+  test('when the read after it fails: nor is the place among those who wait', async () => {
+    const instance = openInstance(database.url);
+    cleanUps.push(instance.close);
+    const { cache, of } = await openPeer({ connection: instance.sql, claimPatienceMs: 50_000 });
+    await cache.getOrProduce({ realm, path: 'warm.ts' }, making('warm'));
+    const { produce, begun, finish } = gate();
+    const blocking = await openPeer({ connection: database.url });
+    const blocked = blocking.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    const answer = cache.getOrProduce({ realm, path: 'a.ts' }, making('a')).catch((error) => error);
+    await until(() => of('miss').length === 2, { what: 'nothing was found' });
+    instance.failNext('module_cache.get(');
+    finish({ body: 'from the other' });
+    await blocked;
+    expect(await answer).toMatchObject({ message: 'division by zero' });
+    await untilFree();
+  });
+
+  test('when the read after it fails, so that nothing can be produced', async () => {
+    const instance = openInstance(database.url);
+    cleanUps.push(instance.close);
+    const { cache, of } = await openPeer({ connection: instance.sql });
+    // Told while listeners run, which is between the first read and the claim.
+    cache.events.once('miss', () => instance.failNext('module_cache.get('));
+    await expect(cache.getOrProduce({ realm, path: 'a.ts' }, notAsked)).rejects.toThrow('division by zero');
+    expect(of('miss')).toHaveLength(1);
+    await untilFree();
+    const again = await cache.getOrProduce({ realm, path: 'a.ts' }, making('a'), { deadlineMs: 5_000 });
+    expect(again.body).toBe('a');
+  });
+
+  test('when its release fails', async () => {
+    const peer = await openPeer({ connection: database.url });
+    await database.sql`alter function module_cache.release(text, text, text, text) rename to released`;
+    try {
+      await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a'));
+    } finally {
+      await database.sql`alter function module_cache.released(text, text, text, text) rename to release`;
+    }
+    expect(peer.of('warning')).toHaveLength(1);
+    await untilFree();
+  });
+
+  test('when the caller is gone before it is got', async () => {
+    const proxy = await proxied();
+    const { cache } = await openPeer({
+      connection: database.url,
+      listenConnection: proxy.url,
+      heartbeatMs: 60_000,
+      maxStalenessMs: 120_000,
+    });
+    proxy.hold('true');
+    const controller = new AbortController();
+    const answer = cache.getOrProduce({ realm, path: 'a.ts' }, notAsked, { signal: controller.signal });
+    await until(() => proxy.held.includes('true'), { what: 'the claim was granted' });
+    expect(await claimsHeld()).toBe(1);
+    controller.abort(new Error('gone'));
+    await expect(answer).rejects.toThrow('gone');
+    proxy.release();
+    await untilFree();
+  });
+});
+
+describe('without the claim', () => {
+  test('a module is made all the same while the dedicated connection is away', async () => {
+    const proxy = await proxied();
+    const peer = await openPeer({ connection: database.url, listenConnection: proxy.url });
+    proxy.door = 'close';
+    proxy.cut();
+    await until(() => peer.of('disconnected').length === 1, { what: 'the connection is lost' });
+    const answer = await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a'), {
+      deadlineMs: 10_000,
+    });
+    expect(answer).toMatchObject({ body: 'a', source: 'produced' });
+    expect(peer.of('warning').map(({ message }) => message)).toContain(
+      'a module is produced without a claim',
+    );
+  });
+
+  test('a failure does not replace what another process has made', async () => {
+    const holder = await openPeer({ connection: database.url });
+    const impatient = await openPeer({ connection: database.url, claimPatienceMs: 50 });
+    const work = gate();
+    const made = holder.cache.getOrProduce({ realm, path: 'a.ts' }, work.produce);
+    await work.begun();
+    const failing = gate();
+    const failed = impatient.cache.getOrProduce({ realm, path: 'a.ts' }, failing.produce);
+    await failing.begun();
+    work.finish({ body: 'good' });
+    await made;
+    failing.fail(new Error('no room here'));
+    await expect(failed).rejects.toThrow('no room here');
+    expect(await stored(database.sql, realm)).toMatchObject([{ status: 'live', body: 'good' }]);
+  });
+
+  test('nobody produces because its own production took long: patience is for waiting', async () => {
+    const peer = await openPeer({ connection: database.url, claimPatienceMs: 300 });
+    const other = await openPeer({ connection: database.url });
+    const { produce, begun, finish } = gate({ heedsSignal: true });
+    const began = performance.now();
+    const answer = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    await until(() => performance.now() - began > 400, { what: 'the production takes longer than patience' });
+    await invalidate(database.sql, realm, 'a.ts');
+    await begun(2);
+    expect(await claimsHeld()).toBe(1);
+    const waiting = other.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => other.of('miss').length === 1, { what: 'the other process waits' });
+    finish({ body: 'made' });
+    expect((await Promise.all([answer, waiting])).map(({ body }) => body)).toEqual(['made', 'made']);
+  });
+});

@@ -1,0 +1,266 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { committedMigrations, sqlFiles } from '../../src/schema/files.js';
+import { type MigrateResult, migrate } from '../../src/schema/migrate.js';
+import { installScript } from '../../src/schema/script.js';
+import { connect, createDatabase, type TestDatabase } from '../support/database.js';
+import { startChild } from '../support/process.js';
+import { startServer, type TestServer, temporaryFolder } from '../support/server.js';
+import { until } from '../support/wait.js';
+
+type Message =
+  | { type: 'ready' }
+  | { type: 'migrated'; result: MigrateResult }
+  | { type: 'failed'; code: string; message: string; detail: string };
+
+// A server of its own: roles belong to the whole server, and here they are held back, and connections are used up.
+let server: TestServer;
+let database: TestDatabase;
+const created: TestDatabase[] = [];
+beforeAll(async () => {
+  server = await startServer();
+});
+afterAll(() => server.remove());
+afterEach(() => Promise.all(created.splice(0).map((each) => each.drop())));
+
+async function emptyDatabase(): Promise<TestDatabase> {
+  database = await createDatabase({ template: false, serverUrl: server.url });
+  created.push(database);
+  return database;
+}
+
+const migrateInChild = (url: string) =>
+  startChild<Message>(new URL('../support/children/migrate.mjs', import.meta.url), { args: [url] });
+
+const schemas = async ({ sql }: TestDatabase): Promise<string[]> => {
+  const rows = await sql<{ name: string }[]>`
+    select nspname as name from pg_namespace where nspname in ('module_cache', 'graphile_migrate') order by 1`;
+  return rows.map(({ name }) => name);
+};
+
+/** Names the functions, relations and types of the schema. */
+const contents = async ({ sql }: TestDatabase): Promise<string[]> => {
+  const rows = await sql<{ name: string }[]>`
+    select pg_describe_object(classid, objid, 0) as name
+    from pg_depend
+    where refclassid = 'pg_namespace'::regclass and refobjid = 'module_cache'::regnamespace and deptype = 'n'
+    order by 1`;
+  return rows.map(({ name }) => name);
+};
+
+const names = committedMigrations().map(({ name }) => name);
+
+describe('the files', () => {
+  test('the committed migrations hold exactly what sql/ holds (else: make migrations)', () => {
+    const [migration, ...later] = committedMigrations();
+    expect(later).toEqual([]);
+    const parts = migration?.text.split(/^--! split: (.*)\n/m).slice(1) ?? [];
+    const files = parts.flatMap((part, index) =>
+      index % 2 === 0 ? [{ name: part, text: parts[index + 1]?.trim() }] : [],
+    );
+    expect(files).toEqual(sqlFiles().map(({ name, text }) => ({ name, text: text.trim() })));
+  });
+
+  test('the install script and the migrations end in the same schema', async () => {
+    const byScript = await emptyDatabase();
+    await byScript.sql.begin((tx) => tx.unsafe(installScript()));
+    const expected = await contents(byScript);
+    const byMigration = await emptyDatabase();
+    await migrate({ databaseUrl: byMigration.url });
+    expect(await contents(byMigration)).toEqual(expected);
+    expect(expected.length).toBeGreaterThan(10);
+  });
+
+  test('the install script leaves the transaction to whoever runs it', async () => {
+    const { sql } = await emptyDatabase();
+    const undo = new Error('undo');
+    const undone = sql.begin(async (tx) => {
+      await tx.unsafe(installScript());
+      throw undo;
+    });
+    await expect(undone).rejects.toBe(undo);
+    expect(await schemas(database)).toEqual([]);
+  });
+});
+
+describe('a fleet that starts', () => {
+  test('20 processes migrate at once: all succeed, one did it', async () => {
+    const { url } = await emptyDatabase();
+    const children = Array.from({ length: 20 }, () => migrateInChild(url));
+    await Promise.all(children.map((child) => child.next('ready', 60_000)));
+    for (const child of children) child.send({});
+    const results = await Promise.all(children.map((child) => child.next('migrated', 60_000)));
+    expect(results.flatMap(({ result }) => result.applied)).toEqual(names);
+    expect(new Set(results.map(({ result }) => result.version)).size).toBe(1);
+    expect((await Promise.all(children.map((child) => child.exited))).every(({ code }) => code === 0)).toBe(
+      true,
+    );
+  }, 120_000);
+
+  test('nothing is left of an install that was killed half-way, and the next one waits for its end', async () => {
+    const { url } = await emptyDatabase();
+    // The last file creates the roles. A role that is created but not committed elsewhere holds it there.
+    const blocker = connect(server.url, { max: 1 });
+    await blocker`drop role if exists module_cache_reader`;
+    await blocker`begin`;
+    await blocker`create role module_cache_reader`;
+    const child = migrateInChild(url);
+    await child.next('ready');
+    child.send({});
+    await until(() => isBlocked(url), { what: 'the install waits for the role' });
+    await child.kill();
+
+    const next = migrate({ databaseUrl: url });
+    await until(() => isWaiting(url), { what: 'the next one has connected' });
+    expect(await schemas(database)).toEqual(['graphile_migrate']);
+    await blocker`rollback`;
+    await blocker.end();
+    expect((await next).version).toMatch(/^\d+\.\d+\.\d+$/);
+    expect(await schemas(database)).toEqual(['graphile_migrate', 'module_cache']);
+  });
+
+  const isBlocked = async (url: string): Promise<boolean> => {
+    const sql = connect(url, { max: 1 });
+    const rows = await sql`select from pg_locks where not granted and locktype = 'transactionid'`;
+    await sql.end();
+    return rows.length > 0;
+  };
+  const isWaiting = async (url: string): Promise<boolean> => {
+    const sql = connect(url, { max: 1 });
+    const rows = await sql`select from pg_stat_activity where application_name = 'module-cache migrate'`;
+    await sql.end();
+    return rows.length > 1;
+  };
+});
+
+describe('a database that is not empty', () => {
+  test('a second run does nothing, and says so', async () => {
+    const { url } = await emptyDatabase();
+    expect(await migrate({ databaseUrl: url })).toMatchObject({ applied: names, managedBy: 'migrations' });
+    const log: string[] = [];
+    expect(await migrate({ databaseUrl: url, onLog: (line) => log.push(line) })).toMatchObject({
+      applied: [],
+      managedBy: 'migrations',
+    });
+    expect(log).toEqual(['the schema module_cache is up to date']);
+  });
+
+  test("an application's own graphile-migrate history is left alone", async () => {
+    const { url, sql } = await emptyDatabase();
+    await foreignHistory();
+    await expect(migrate({ databaseUrl: url })).rejects.toMatchObject({
+      code: 'MC004',
+      hint: expect.stringContaining('module-cache sql'),
+    });
+    expect(await schemas(database)).toEqual(['graphile_migrate']);
+    expect(await sql`select hash from graphile_migrate.migrations`).toEqual([{ hash: 'sha1:theirs' }]);
+  });
+
+  test('beside such a history, a schema from the install script is left alone, too', async () => {
+    const { url, sql } = await emptyDatabase();
+    await foreignHistory();
+    await sql.begin((tx) => tx.unsafe(installScript()));
+    expect(await migrate({ databaseUrl: url })).toMatchObject({ applied: [], managedBy: 'script' });
+    expect(await sql`select hash from graphile_migrate.migrations`).toEqual([{ hash: 'sha1:theirs' }]);
+  });
+
+  test('a schema of that name that is not ours is not touched', async () => {
+    const { url, sql } = await emptyDatabase();
+    await sql`create schema module_cache`;
+    await expect(migrate({ databaseUrl: url })).rejects.toMatchObject({ code: 'MC004' });
+    expect(await schemas(database)).toEqual(['module_cache']);
+  });
+
+  test('after the schema was dropped it can be installed again', async () => {
+    const { url, sql } = await emptyDatabase();
+    await migrate({ databaseUrl: url });
+    await sql`drop schema module_cache cascade`;
+    expect(await migrate({ databaseUrl: url })).toMatchObject({ applied: names });
+    expect(await schemas(database)).toEqual(['graphile_migrate', 'module_cache']);
+  });
+
+  test('an older client leaves a newer schema as it is', async () => {
+    const { url, sql } = await emptyDatabase();
+    await migrate({ databaseUrl: url });
+    await sql`
+      insert into graphile_migrate.migrations (hash, previous_hash, filename)
+      select 'sha1:newer', hash, '999999.sql' from graphile_migrate.migrations`;
+    expect(await migrate({ databaseUrl: url })).toMatchObject({ applied: [], managedBy: 'migrations' });
+  });
+
+  test('a migration that fails is rolled back, and its message arrives', async () => {
+    const { url } = await emptyDatabase();
+    const migrationsFolder = temporaryFolder();
+    mkdirSync(join(migrationsFolder, 'committed'));
+    const text = 'create schema module_cache;\nselect 1 / 0;\n';
+    writeFileSync(
+      join(migrationsFolder, 'committed', '000001.sql'),
+      `--! Previous: -\n--! Hash: sha1:x\n--! AllowInvalidHash\n\n${text}`,
+    );
+    await expect(migrate({ databaseUrl: url, migrationsFolder })).rejects.toMatchObject({
+      code: 'MC004',
+      detail: 'division by zero',
+    });
+    expect(await schemas(database)).toEqual(['graphile_migrate']);
+    rmSync(migrationsFolder, { recursive: true });
+  });
+
+  test('the owner of a database can install without being superuser, as on hosted servers', async () => {
+    const { url, sql, name } = await emptyDatabase();
+    await sql.unsafe(`create role tenant login password 'tenant'; alter database ${name} owner to tenant`);
+    const asTenant = Object.assign(new URL(url), { username: 'tenant', password: 'tenant' }).href;
+    try {
+      expect(await migrate({ databaseUrl: asTenant })).toMatchObject({ applied: names });
+    } finally {
+      await sql.unsafe(`reassign owned by tenant to current_user; drop owned by tenant; drop role tenant`);
+    }
+  });
+
+  test('a role that may not create schemas is told what to ask for', async () => {
+    const { url, sql, name } = await emptyDatabase();
+    await sql.unsafe(
+      `create role visitor login password 'visitor'; grant connect on database ${name} to visitor`,
+    );
+    const asVisitor = Object.assign(new URL(url), { username: 'visitor', password: 'visitor' }).href;
+    await expect(migrate({ databaseUrl: asVisitor })).rejects.toMatchObject({
+      code: 'MC004',
+      hint: expect.stringContaining('module-cache sql'),
+    });
+    await sql`drop owned by visitor`;
+    await sql`drop role visitor`;
+  });
+
+  test('the PG* variables do where there is no URL', async () => {
+    const { url } = await emptyDatabase();
+    const { hostname, port, username, password, pathname } = new URL(url);
+    const before = { ...process.env };
+    Object.assign(process.env, {
+      PGHOST: hostname,
+      PGPORT: port,
+      PGUSER: username,
+      PGDATABASE: pathname.slice(1),
+    });
+    process.env.PGPASSWORD = password;
+    try {
+      expect(await migrate()).toMatchObject({ applied: names });
+    } finally {
+      for (const variable of ['PGHOST', 'PGPORT', 'PGUSER', 'PGDATABASE', 'PGPASSWORD']) {
+        if (before[variable] === undefined) delete process.env[variable];
+        else process.env[variable] = before[variable];
+      }
+    }
+  });
+
+  async function foreignHistory(): Promise<void> {
+    await database.sql.unsafe(`
+      create schema graphile_migrate;
+      create table graphile_migrate.migrations (
+        hash text primary key,
+        previous_hash text references graphile_migrate.migrations,
+        filename text not null,
+        date timestamptz not null default now()
+      );
+      insert into graphile_migrate.migrations (hash, filename) values ('sha1:theirs', '000001.sql')`);
+  }
+});

@@ -1,0 +1,22 @@
+import { readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isAlive } from '../../dist/cli/embedded-postgres/processes.js';
+import { findServer } from '../../dist/cli/embedded-postgres/server.js';
+import { stopServer } from '../../dist/cli/embedded-postgres/shutdown.js';
+
+/** Servers of runs that were killed are still running. A folder's name tells the process that made it. */
+export async function removeLeftovers() {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^module-cache-test-(\d+)-/.exec(name)?.[1];
+    if (pid === undefined || isAlive({ pid: Number(pid), start: '' })) continue;
+    const folder = join(tmpdir(), name);
+    try {
+      const server = findServer(join(folder, 'data'));
+      if (server !== null) await stopServer(server.pid, '', 'immediate');
+      rmSync(folder, { recursive: true, force: true });
+    } catch {
+      // Another user's.
+    }
+  }
+}
