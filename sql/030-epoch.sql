@@ -24,22 +24,20 @@ comment on column module_cache._epochs.server_started_at is
   'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
 
 /*
- * Functions that look something up are in plpgsql, which keeps their plans: one in SQL that cannot be inlined is read
- * and planned anew in every statement that calls it.
+ * A function in SQL is read and planned anew in every statement that calls it, unless the planner can put its query in
+ * the place of the call: that takes one that returns a set and has no settings. The others, which look something up,
+ * are in plpgsql, which keeps their plans.
  */
-create function module_cache._epoch(out epoch uuid, out life text)
-  language plpgsql stable parallel safe
-  set search_path to pg_catalog, module_cache, pg_temp
-  set plan_cache_mode to force_generic_plan
-as $$
-begin
-  select e.epoch, e.life into epoch, life
+create function module_cache._epoch() returns table (epoch uuid, life text)
+  language sql stable parallel safe rows 1
+begin atomic
+  select e.epoch, e.life
   from module_cache._epochs e
-  where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+  where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+  limit 1;
 end;
-$$;
 
-comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; nulls if there is none.';
+comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; no row if there is none.';
 
 /*
  * The row has to name its own xmin, which inside a savepoint is the id of a subtransaction that no function reports.

@@ -14,76 +14,78 @@ create function module_cache.get(
   set jit to off
 as $$
 declare
-  -- Whatever collation the caller's columns have, keys compare by their bytes.
-  v_realm text collate "C" := realm_url;
-  v_path constant text collate "C" := canonical_path;
-  v_kind constant text collate "C" := kind;
-  v_variant constant text collate "C" := variant;
+  v_realm text := realm_url;
+  v_normal_realm text;
   v_epoch uuid;
   v_artifact_epoch uuid;
-  v_is_error boolean;
   v_snapshot pg_snapshot;
   v_module_hash bigint;
   v_realm_hash bigint;
   v_depends_on bigint[];
-  v_expires_at timestamptz;
+  v_is_live boolean;
   v_is_quiet boolean;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
       'Connect to the primary: the cache is empty on a standby, and a token taken there has no meaning.');
   end if;
-  for v_attempt in 1..2 loop
-    -- One look at the newest invalidation decides most reads: a snapshot whose xmin is above it has seen every
-    -- generation there is, and the floor is never above it.
+  loop
+    -- One look at the newest invalidation decides the reads of a quiet database: a snapshot whose xmin is above it has
+    -- seen every generation there is, and the floor is never above it. Whatever collation the caller's columns have,
+    -- keys compare by their bytes.
     select
-      e.epoch, e.life, a.epoch, a.body, a.headers, a.dependency_keys, a.generation, a.is_error, a.expires_at,
-      a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
-      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot))
+      e.epoch,
+      case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
+      a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
+      a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
+      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      case when a.is_error then 'error' else 'hit' end,
+      a.body, a.headers, a.dependency_keys, a.generation, a.expires_at - clock_timestamp()
     into
-      v_epoch, token, v_artifact_epoch, body, headers, dependency_keys, generation, v_is_error, v_expires_at,
-      v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
-      v_is_quiet
-    from module_cache._epochs e
+      v_epoch,
+      token,
+      v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
+      v_is_live,
+      v_is_quiet,
+      status,
+      body, headers, dependency_keys, generation, expires_in
+    from module_cache._epoch() e
     left join module_cache._artifacts a
-      on a.realm_url = v_realm and a.canonical_path = v_path and a.kind = v_kind and a.variant = v_variant
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+      on a.realm_url = v_realm collate "C"
+      and a.canonical_path = get.canonical_path collate "C"
+      and a.kind = get.kind collate "C"
+      and a.variant = get.variant collate "C";
     -- Stored rows are well-formed, so only a key without a row needs a check.
-    exit when v_artifact_epoch is not null or v_attempt = 2;
-    v_realm := module_cache._require_artifact(v_realm, v_path, v_kind, v_variant);
-    exit when v_realm = realm_url collate "C";
+    exit when v_artifact_epoch is not null;
+    v_normal_realm := module_cache._require_artifact(v_realm, canonical_path, kind, variant);
+    exit when v_normal_realm = v_realm collate "C";
+    v_realm := v_normal_realm;
   end loop;
 
-  if pg_current_xact_id_if_assigned() is null then
-    token := token || '/' || pg_current_snapshot();
-  else
-    token := null;
+  -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
+  if v_is_live and not v_is_quiet then
+    v_is_live := (
+      select
+        pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
+        and not exists (
+          select
+          from module_cache._generations g
+          where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
+            and g.xid >= pg_snapshot_xmin(v_snapshot)
+            and not pg_visible_in_snapshot(g.xid, v_snapshot)
+            and (g.epoch = v_epoch or g.epoch is null))
+      from module_cache._floors f
+      where f.epoch = v_epoch);
   end if;
-  if v_artifact_epoch = v_epoch
-    and (v_expires_at is null or v_expires_at > clock_timestamp())
-    and (v_is_quiet
-      or (
-        select
-          pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
-          and not exists (
-            select
-            from module_cache._generations g
-            where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
-              and g.xid >= pg_snapshot_xmin(v_snapshot)
-              and not pg_visible_in_snapshot(g.xid, v_snapshot)
-              and (g.epoch = v_epoch or g.epoch is null))
-        from module_cache._floors f
-        where f.epoch = v_epoch))
-  then
-    status := case when v_is_error then 'error' else 'hit' end;
-    expires_in := v_expires_at - clock_timestamp();
+  if v_is_live then
     return;
   end if;
   status := 'miss';
   body := null;
   headers := null;
   dependency_keys := null;
-  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, v_path));
+  expires_in := null;
+  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, canonical_path));
 end;
 $$;
 

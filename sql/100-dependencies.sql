@@ -20,19 +20,6 @@ create function module_cache._importers(epoch uuid, module_hashes bigint[],
   set jit to off
 as $$
 begin
-  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
-  if cardinality(module_hashes) <= 100
-    and not exists (select from module_cache._artifacts a where a.depends_on && module_hashes)
-  then
-    select array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash)
-    into realm_urls, canonical_paths, hashes
-    from (
-      select distinct a.realm_url, a.canonical_path, a.module_hash
-      from module_cache._artifacts a
-      where a.module_hash = any (module_hashes) and a.epoch is not distinct from _importers.epoch
-    ) a;
-    return;
-  end if;
   with recursive reached (module_hash) as (
     select unnest(module_hashes)
     union

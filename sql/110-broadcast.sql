@@ -18,35 +18,22 @@ comment on function module_cache._may_notify() is
  * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,
  * or if a single path does not fit once it is escaped, one part sends the listeners to the log.
  */
-create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+create function module_cache._broadcast_in_parts(scope text, realm_url text, canonical_paths text[], xid xid8)
+  returns void
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
-  c_channel constant text := 'module_cache_invalidated';
   c_limit constant integer := 7000;
   c_parts constant integer := 6;
-  v_payload text;
   v_payloads text[] := '{}';
+  v_payload text;
   v_part text[] := '{}';
-  v_part_bytes integer;
+  v_base constant integer := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes integer := v_base;
   v_path text;
   v_bytes integer;
-  v_base integer;
 begin
-  if not module_cache._may_notify() then
-    return;
-  end if;
-  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
-    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
-    if octet_length(v_payload) <= c_limit then
-      perform pg_notify(c_channel, v_payload);
-      return;
-    end if;
-  end if;
-
-  v_base := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
-  v_part_bytes := v_base;
   foreach v_path in array canonical_paths loop
     v_bytes := octet_length(to_json(v_path)::text) + 1;
     if v_part_bytes + v_bytes > c_limit then
@@ -59,13 +46,37 @@ begin
     v_part_bytes := v_part_bytes + v_bytes;
   end loop;
   if v_part = '{}' then
-    perform pg_notify(c_channel, '{"k":"log","x":"' || xid || '"}');
+    perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || xid || '"}');
     return;
   end if;
   v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
   foreach v_payload in array v_payloads loop
-    perform pg_notify(c_channel, v_payload);
+    perform pg_notify('module_cache_invalidated', v_payload);
   end loop;
+end;
+$$;
+
+comment on function module_cache._broadcast_in_parts(text, text, text[], xid8) is
+  'Notifies the listeners of a log row that names many modules, or long ones.';
+
+create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_payload text;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= 7000 then
+      perform pg_notify('module_cache_invalidated', v_payload);
+      return;
+    end if;
+  end if;
+  perform module_cache._broadcast_in_parts(scope, realm_url, canonical_paths, xid);
 end;
 $$;
 

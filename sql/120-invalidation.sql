@@ -4,38 +4,53 @@
  * for readers, or for writers. It does not replace a missing epoch, because its transaction may be long.
  */
 
-create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint)
-  returns setof module_cache.module
+create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint,
+  out realm_urls text[], out invalidated_paths text[])
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
 as $$
 declare
   v_epoch uuid;
   v_xid constant xid8 := pg_current_xact_id();
-  v_realms text[];
-  v_paths text[];
-  v_hashes bigint[];
   v_named bigint[];
+  v_hashes bigint[];
+  v_has_importers boolean;
   v_realm record;
 begin
   select e.epoch into v_epoch from module_cache._epoch() e;
-  v_named := case cardinality(canonical_paths)
-    when 1 then array[module_cache._module_hash(realm_url, canonical_paths[1])]
-    else array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path))
-  end;
-  select i.realm_urls, i.canonical_paths, i.hashes into v_realms, v_paths, v_hashes
-  from module_cache._importers(v_epoch, v_named) i;
+  if cardinality(canonical_paths) = 1 then
+    v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
+  else
+    v_named := array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path));
+  end if;
+
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  select
+    array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
+    cardinality(v_named) > 100 or exists (select from module_cache._artifacts i where i.depends_on && v_named)
+  into realm_urls, invalidated_paths, v_hashes, v_has_importers
+  from (
+    select distinct s.realm_url, s.canonical_path, s.module_hash
+    from module_cache._artifacts s
+    where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
+  ) a;
+  if v_has_importers then
+    select i.realm_urls, i.canonical_paths, i.hashes into realm_urls, invalidated_paths, v_hashes
+    from module_cache._importers(v_epoch, v_named) i;
+  end if;
 
   if v_hashes is null then
-    v_realms := array_fill(realm_url, array[cardinality(canonical_paths)]);
-    v_paths := canonical_paths;
+    realm_urls := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    invalidated_paths := canonical_paths;
     v_hashes := v_named;
-  elsif v_paths <> canonical_paths or not realm_url = all (v_realms) then
+  elsif invalidated_paths <> canonical_paths or not realm_url = all (realm_urls) then
     -- A name without an extension stands for the modules that have its key, unless there are none yet.
-    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into v_realms, v_paths, v_hashes
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into realm_urls, invalidated_paths, v_hashes
     from (
-      select r.realm_url, r.path, r.hash from unnest(v_realms, v_paths, v_hashes) r (realm_url, path, hash)
+      select r.realm_url, r.path, r.hash from unnest(realm_urls, invalidated_paths, v_hashes) r (realm_url, path, hash)
       union
       select _invalidate.realm_url, n.path, n.hash
       from unnest(canonical_paths, v_named) n (path, hash)
@@ -46,33 +61,32 @@ begin
 
   insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
   select m.hash, v_xid, v_epoch, m.realm_url, m.path
-  from unnest(v_realms, v_paths, v_hashes) m (realm_url, path, hash);
+  from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
 
   -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
-  if realm_url = all (v_realms) then
-    if v_paths <> '{}' or ignored > 0 then
+  if realm_url = all (realm_urls) then
+    if invalidated_paths <> '{}' or ignored > 0 then
       insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, v_paths, ignored);
+      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
     end if;
-    if v_paths <> '{}' then
-      perform module_cache._broadcast('module', realm_url, v_paths, v_xid);
+    if invalidated_paths <> '{}' then
+      perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
     end if;
-  else
-    for v_realm in
-      select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
-      from unnest(v_realms, v_paths) m (realm_url, path)
-      group by m.realm_url
-    loop
-      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-      values (
-        v_xid, v_epoch, 'module', v_realm.url,
-        case when v_realm.is_own then canonical_paths else '{}' end,
-        v_realm.paths,
-        case when v_realm.is_own then ignored else 0 end);
-      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
-    end loop;
+    return;
   end if;
-  return query select m.realm_url, m.path from unnest(v_realms, v_paths) m (realm_url, path);
+  for v_realm in
+    select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
+    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+    group by m.realm_url
+  loop
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    values (
+      v_xid, v_epoch, 'module', v_realm.url,
+      case when v_realm.is_own then canonical_paths else '{}' end,
+      v_realm.paths,
+      case when v_realm.is_own then ignored else 0 end);
+    perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+  end loop;
 end;
 $$;
 
@@ -87,19 +101,21 @@ as $$
 declare
   v_realm constant text collate "C" := module_cache._require_realm(realm_url);
   v_paths text[] collate "C";
-  v_ignored bigint;
+  v_ignored bigint := 0;
 begin
   if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
-    return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, canonical_paths, 0) m;
-    return;
+    v_paths := canonical_paths;
+  else
+    v_paths := array(
+      select distinct n.path collate "C"
+      from unnest(canonical_paths) n (path)
+      where module_cache._path(v_realm, n.path) is not null);
+    v_ignored := (
+      select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
   end if;
-  v_paths := array(
-    select distinct n.path collate "C"
-    from unnest(canonical_paths) n (path)
-    where module_cache._path(v_realm, n.path) is not null);
-  v_ignored := (
-    select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
-  return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, v_paths, v_ignored) m;
+  return query
+    select m.realm_url, m.path
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path);
 end;
 $$;
 

@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:f332e0c987e6fd4579f6972c73bba36d464fb7a6
+--! Hash: sha1:83a27b87eaa92b803e647d1b4ac8b8782134aa50
 --! Message: module cache 0.1.0
 
 --! split: 010-schema.sql
@@ -110,10 +110,14 @@ comment on function module_cache._path(text, text) is 'The path, or null if it i
 create function module_cache._dependency_key(canonical_path text) returns text
   language sql immutable parallel safe
 begin atomic
-  select regexp_replace(
-    canonical_path,
-    '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)/index)+$',
-    '');
+  -- Looking back costs ten times the rest, and most paths have nothing to look back for.
+  select case
+    when canonical_path ~ '^/|(^|/)\.|\.d\.ts' then regexp_replace(
+      canonical_path,
+      '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)/index)+$',
+      '')
+    else regexp_replace(canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index)+$', '')
+  end;
 end;
 
 comment on function module_cache._dependency_key(text) is
@@ -277,22 +281,20 @@ comment on column module_cache._epochs.server_started_at is
   'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
 
 /*
- * Functions that look something up are in plpgsql, which keeps their plans: one in SQL that cannot be inlined is read
- * and planned anew in every statement that calls it.
+ * A function in SQL is read and planned anew in every statement that calls it, unless the planner can put its query in
+ * the place of the call: that takes one that returns a set and has no settings. The others, which look something up,
+ * are in plpgsql, which keeps their plans.
  */
-create function module_cache._epoch(out epoch uuid, out life text)
-  language plpgsql stable parallel safe
-  set search_path to pg_catalog, module_cache, pg_temp
-  set plan_cache_mode to force_generic_plan
-as $$
-begin
-  select e.epoch, e.life into epoch, life
+create function module_cache._epoch() returns table (epoch uuid, life text)
+  language sql stable parallel safe rows 1
+begin atomic
+  select e.epoch, e.life
   from module_cache._epochs e
-  where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+  where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+  limit 1;
 end;
-$$;
 
-comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; nulls if there is none.';
+comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; no row if there is none.';
 
 /*
  * The row has to name its own xmin, which inside a savepoint is the id of a subtransaction that no function reports.
@@ -786,76 +788,78 @@ create function module_cache.get(
   set jit to off
 as $$
 declare
-  -- Whatever collation the caller's columns have, keys compare by their bytes.
-  v_realm text collate "C" := realm_url;
-  v_path constant text collate "C" := canonical_path;
-  v_kind constant text collate "C" := kind;
-  v_variant constant text collate "C" := variant;
+  v_realm text := realm_url;
+  v_normal_realm text;
   v_epoch uuid;
   v_artifact_epoch uuid;
-  v_is_error boolean;
   v_snapshot pg_snapshot;
   v_module_hash bigint;
   v_realm_hash bigint;
   v_depends_on bigint[];
-  v_expires_at timestamptz;
+  v_is_live boolean;
   v_is_quiet boolean;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
       'Connect to the primary: the cache is empty on a standby, and a token taken there has no meaning.');
   end if;
-  for v_attempt in 1..2 loop
-    -- One look at the newest invalidation decides most reads: a snapshot whose xmin is above it has seen every
-    -- generation there is, and the floor is never above it.
+  loop
+    -- One look at the newest invalidation decides the reads of a quiet database: a snapshot whose xmin is above it has
+    -- seen every generation there is, and the floor is never above it. Whatever collation the caller's columns have,
+    -- keys compare by their bytes.
     select
-      e.epoch, e.life, a.epoch, a.body, a.headers, a.dependency_keys, a.generation, a.is_error, a.expires_at,
-      a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
-      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot))
+      e.epoch,
+      case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
+      a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
+      a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
+      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      case when a.is_error then 'error' else 'hit' end,
+      a.body, a.headers, a.dependency_keys, a.generation, a.expires_at - clock_timestamp()
     into
-      v_epoch, token, v_artifact_epoch, body, headers, dependency_keys, generation, v_is_error, v_expires_at,
-      v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
-      v_is_quiet
-    from module_cache._epochs e
+      v_epoch,
+      token,
+      v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
+      v_is_live,
+      v_is_quiet,
+      status,
+      body, headers, dependency_keys, generation, expires_in
+    from module_cache._epoch() e
     left join module_cache._artifacts a
-      on a.realm_url = v_realm and a.canonical_path = v_path and a.kind = v_kind and a.variant = v_variant
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();
+      on a.realm_url = v_realm collate "C"
+      and a.canonical_path = get.canonical_path collate "C"
+      and a.kind = get.kind collate "C"
+      and a.variant = get.variant collate "C";
     -- Stored rows are well-formed, so only a key without a row needs a check.
-    exit when v_artifact_epoch is not null or v_attempt = 2;
-    v_realm := module_cache._require_artifact(v_realm, v_path, v_kind, v_variant);
-    exit when v_realm = realm_url collate "C";
+    exit when v_artifact_epoch is not null;
+    v_normal_realm := module_cache._require_artifact(v_realm, canonical_path, kind, variant);
+    exit when v_normal_realm = v_realm collate "C";
+    v_realm := v_normal_realm;
   end loop;
 
-  if pg_current_xact_id_if_assigned() is null then
-    token := token || '/' || pg_current_snapshot();
-  else
-    token := null;
+  -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
+  if v_is_live and not v_is_quiet then
+    v_is_live := (
+      select
+        pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
+        and not exists (
+          select
+          from module_cache._generations g
+          where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
+            and g.xid >= pg_snapshot_xmin(v_snapshot)
+            and not pg_visible_in_snapshot(g.xid, v_snapshot)
+            and (g.epoch = v_epoch or g.epoch is null))
+      from module_cache._floors f
+      where f.epoch = v_epoch);
   end if;
-  if v_artifact_epoch = v_epoch
-    and (v_expires_at is null or v_expires_at > clock_timestamp())
-    and (v_is_quiet
-      or (
-        select
-          pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
-          and not exists (
-            select
-            from module_cache._generations g
-            where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
-              and g.xid >= pg_snapshot_xmin(v_snapshot)
-              and not pg_visible_in_snapshot(g.xid, v_snapshot)
-              and (g.epoch = v_epoch or g.epoch is null))
-        from module_cache._floors f
-        where f.epoch = v_epoch))
-  then
-    status := case when v_is_error then 'error' else 'hit' end;
-    expires_in := v_expires_at - clock_timestamp();
+  if v_is_live then
     return;
   end if;
   status := 'miss';
   body := null;
   headers := null;
   dependency_keys := null;
-  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, v_path));
+  expires_in := null;
+  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, canonical_path));
 end;
 $$;
 
@@ -1092,19 +1096,6 @@ create function module_cache._importers(epoch uuid, module_hashes bigint[],
   set jit to off
 as $$
 begin
-  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
-  if cardinality(module_hashes) <= 100
-    and not exists (select from module_cache._artifacts a where a.depends_on && module_hashes)
-  then
-    select array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash)
-    into realm_urls, canonical_paths, hashes
-    from (
-      select distinct a.realm_url, a.canonical_path, a.module_hash
-      from module_cache._artifacts a
-      where a.module_hash = any (module_hashes) and a.epoch is not distinct from _importers.epoch
-    ) a;
-    return;
-  end if;
   with recursive reached (module_hash) as (
     select unnest(module_hashes)
     union
@@ -1148,35 +1139,22 @@ comment on function module_cache._may_notify() is
  * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,
  * or if a single path does not fit once it is escaped, one part sends the listeners to the log.
  */
-create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+create function module_cache._broadcast_in_parts(scope text, realm_url text, canonical_paths text[], xid xid8)
+  returns void
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
-  c_channel constant text := 'module_cache_invalidated';
   c_limit constant integer := 7000;
   c_parts constant integer := 6;
-  v_payload text;
   v_payloads text[] := '{}';
+  v_payload text;
   v_part text[] := '{}';
-  v_part_bytes integer;
+  v_base constant integer := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes integer := v_base;
   v_path text;
   v_bytes integer;
-  v_base integer;
 begin
-  if not module_cache._may_notify() then
-    return;
-  end if;
-  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
-    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
-    if octet_length(v_payload) <= c_limit then
-      perform pg_notify(c_channel, v_payload);
-      return;
-    end if;
-  end if;
-
-  v_base := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
-  v_part_bytes := v_base;
   foreach v_path in array canonical_paths loop
     v_bytes := octet_length(to_json(v_path)::text) + 1;
     if v_part_bytes + v_bytes > c_limit then
@@ -1189,13 +1167,37 @@ begin
     v_part_bytes := v_part_bytes + v_bytes;
   end loop;
   if v_part = '{}' then
-    perform pg_notify(c_channel, '{"k":"log","x":"' || xid || '"}');
+    perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || xid || '"}');
     return;
   end if;
   v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
   foreach v_payload in array v_payloads loop
-    perform pg_notify(c_channel, v_payload);
+    perform pg_notify('module_cache_invalidated', v_payload);
   end loop;
+end;
+$$;
+
+comment on function module_cache._broadcast_in_parts(text, text, text[], xid8) is
+  'Notifies the listeners of a log row that names many modules, or long ones.';
+
+create function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_payload text;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= 7000 then
+      perform pg_notify('module_cache_invalidated', v_payload);
+      return;
+    end if;
+  end if;
+  perform module_cache._broadcast_in_parts(scope, realm_url, canonical_paths, xid);
 end;
 $$;
 
@@ -1209,38 +1211,53 @@ comment on function module_cache._broadcast(text, text, text[], xid8) is
  * for readers, or for writers. It does not replace a missing epoch, because its transaction may be long.
  */
 
-create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint)
-  returns setof module_cache.module
+create function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint,
+  out realm_urls text[], out invalidated_paths text[])
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
 as $$
 declare
   v_epoch uuid;
   v_xid constant xid8 := pg_current_xact_id();
-  v_realms text[];
-  v_paths text[];
-  v_hashes bigint[];
   v_named bigint[];
+  v_hashes bigint[];
+  v_has_importers boolean;
   v_realm record;
 begin
   select e.epoch into v_epoch from module_cache._epoch() e;
-  v_named := case cardinality(canonical_paths)
-    when 1 then array[module_cache._module_hash(realm_url, canonical_paths[1])]
-    else array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path))
-  end;
-  select i.realm_urls, i.canonical_paths, i.hashes into v_realms, v_paths, v_hashes
-  from module_cache._importers(v_epoch, v_named) i;
+  if cardinality(canonical_paths) = 1 then
+    v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
+  else
+    v_named := array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path));
+  end if;
+
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  select
+    array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
+    cardinality(v_named) > 100 or exists (select from module_cache._artifacts i where i.depends_on && v_named)
+  into realm_urls, invalidated_paths, v_hashes, v_has_importers
+  from (
+    select distinct s.realm_url, s.canonical_path, s.module_hash
+    from module_cache._artifacts s
+    where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
+  ) a;
+  if v_has_importers then
+    select i.realm_urls, i.canonical_paths, i.hashes into realm_urls, invalidated_paths, v_hashes
+    from module_cache._importers(v_epoch, v_named) i;
+  end if;
 
   if v_hashes is null then
-    v_realms := array_fill(realm_url, array[cardinality(canonical_paths)]);
-    v_paths := canonical_paths;
+    realm_urls := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    invalidated_paths := canonical_paths;
     v_hashes := v_named;
-  elsif v_paths <> canonical_paths or not realm_url = all (v_realms) then
+  elsif invalidated_paths <> canonical_paths or not realm_url = all (realm_urls) then
     -- A name without an extension stands for the modules that have its key, unless there are none yet.
-    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into v_realms, v_paths, v_hashes
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into realm_urls, invalidated_paths, v_hashes
     from (
-      select r.realm_url, r.path, r.hash from unnest(v_realms, v_paths, v_hashes) r (realm_url, path, hash)
+      select r.realm_url, r.path, r.hash from unnest(realm_urls, invalidated_paths, v_hashes) r (realm_url, path, hash)
       union
       select _invalidate.realm_url, n.path, n.hash
       from unnest(canonical_paths, v_named) n (path, hash)
@@ -1251,33 +1268,32 @@ begin
 
   insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
   select m.hash, v_xid, v_epoch, m.realm_url, m.path
-  from unnest(v_realms, v_paths, v_hashes) m (realm_url, path, hash);
+  from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
 
   -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
-  if realm_url = all (v_realms) then
-    if v_paths <> '{}' or ignored > 0 then
+  if realm_url = all (realm_urls) then
+    if invalidated_paths <> '{}' or ignored > 0 then
       insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, v_paths, ignored);
+      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
     end if;
-    if v_paths <> '{}' then
-      perform module_cache._broadcast('module', realm_url, v_paths, v_xid);
+    if invalidated_paths <> '{}' then
+      perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
     end if;
-  else
-    for v_realm in
-      select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
-      from unnest(v_realms, v_paths) m (realm_url, path)
-      group by m.realm_url
-    loop
-      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-      values (
-        v_xid, v_epoch, 'module', v_realm.url,
-        case when v_realm.is_own then canonical_paths else '{}' end,
-        v_realm.paths,
-        case when v_realm.is_own then ignored else 0 end);
-      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
-    end loop;
+    return;
   end if;
-  return query select m.realm_url, m.path from unnest(v_realms, v_paths) m (realm_url, path);
+  for v_realm in
+    select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
+    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+    group by m.realm_url
+  loop
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    values (
+      v_xid, v_epoch, 'module', v_realm.url,
+      case when v_realm.is_own then canonical_paths else '{}' end,
+      v_realm.paths,
+      case when v_realm.is_own then ignored else 0 end);
+    perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+  end loop;
 end;
 $$;
 
@@ -1292,19 +1308,21 @@ as $$
 declare
   v_realm constant text collate "C" := module_cache._require_realm(realm_url);
   v_paths text[] collate "C";
-  v_ignored bigint;
+  v_ignored bigint := 0;
 begin
   if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
-    return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, canonical_paths, 0) m;
-    return;
+    v_paths := canonical_paths;
+  else
+    v_paths := array(
+      select distinct n.path collate "C"
+      from unnest(canonical_paths) n (path)
+      where module_cache._path(v_realm, n.path) is not null);
+    v_ignored := (
+      select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
   end if;
-  v_paths := array(
-    select distinct n.path collate "C"
-    from unnest(canonical_paths) n (path)
-    where module_cache._path(v_realm, n.path) is not null);
-  v_ignored := (
-    select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
-  return query select m.realm_url, m.canonical_path from module_cache._invalidate(v_realm, v_paths, v_ignored) m;
+  return query
+    select m.realm_url, m.path
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path);
 end;
 $$;
 

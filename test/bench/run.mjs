@@ -34,7 +34,7 @@ try {
       updateAndNotify,
     ),
     await compare('put', 'upsert of the same body', 100, put, upsert),
-    await broadcast(),
+    ...(await broadcast()),
   ];
   console.log(
     `\nPostgres ${(await sql`show server_version`)[0].server_version}, Node ${process.version}, medians of ${ROUNDS} rounds\n`,
@@ -148,46 +148,64 @@ async function l1Hit() {
   return row('L1 hit (peek)', median(ours), 'Map.get', median(theirs), 'ns');
 }
 
-/** From the call that invalidates until a peer has dropped its entry, against a notification reaching its listener. */
+/**
+ * From the commit of a transaction that invalidates, and from the call that begins one, until a peer has dropped its
+ * entry; against a notification on its way to a listener of the same driver.
+ */
 async function broadcast() {
-  const [writer, peer] = [await open(), await open()];
+  const peer = await open();
   let heard;
   const listener = postgres(databaseUrl, { max: 1 });
   await listener.listen('bench_raw', () => heard());
-  const ours = [];
-  const theirs = [];
-  const rounds = 20 * ROUNDS;
-  const requests = Array.from({ length: rounds + 20 }, (_, i) => ({
+  const told = () => new Promise((resolve) => (heard = resolve));
+  const dropped = () => new Promise((resolve) => peer.events.once('invalidated', resolve));
+  const requests = Array.from({ length: 40 * ROUNDS }, (_, i) => ({
     realm: `${realm}broadcast/`,
     path: `m${i}.ts`,
   }));
   for (const request of requests) await peer.getOrProduce(request, () => ({ body: BODY }));
-  for (const [round, request] of requests.entries()) {
-    const dropped = new Promise((resolve) => peer.events.once('invalidated', resolve));
-    let began = performance.now();
-    const done = writer.invalidate(request.realm, [request.path]);
-    await dropped;
-    if (round >= 20) ours.push((performance.now() - began) * 1000);
-    if (peer.peek(request) !== undefined) throw new Error('the peer still holds the module');
-    await done;
+  const times = { ourCommit: [], ourCall: [], theirCommit: [], theirCall: [] };
 
-    const arrived = new Promise((resolve) => {
-      heard = resolve;
-    });
-    began = performance.now();
-    const sent = sql`select pg_notify('bench_raw', ${JSON.stringify(request)})`.execute();
+  async function measure(key, arrival, statement, inTransaction) {
+    const arrived = arrival();
+    let began = performance.now();
+    const done = inTransaction
+      ? sql.begin(async (transaction) => {
+          await statement(transaction);
+          began = performance.now();
+        })
+      : statement(sql).execute();
     await arrived;
-    if (round >= 20) theirs.push((performance.now() - began) * 1000);
-    await sent;
+    times[key].push((performance.now() - began) * 1000);
+    await done;
+  }
+  for (const [i, request] of requests.entries()) {
+    const invalidate = (on) =>
+      on`select * from module_cache.invalidate(${request.realm}, array[${request.path}])`;
+    const notify = (on) => on`
+      with changed as (update bench_raw set version = version + 1 where realm = ${realm} and path = ${path(i)})
+      select pg_notify('bench_raw', ${JSON.stringify(request)})`;
+    await measure(i % 2 ? 'ourCommit' : 'ourCall', dropped, invalidate, i % 2 === 1);
+    if (peer.peek(request) !== undefined) throw new Error('the peer still holds the module');
+    await measure(i % 2 ? 'theirCommit' : 'theirCall', told, notify, i % 2 === 1);
   }
   await listener.end();
-  return row(
-    'invalidate until a peer has dropped it',
-    median(ours),
-    'pg_notify until its listener',
-    median(theirs),
-    'µs',
-  );
+  return [
+    row(
+      'commit until a peer has dropped it',
+      median(times.ourCommit),
+      'commit until a listener is told',
+      median(times.theirCommit),
+      'µs',
+    ),
+    row(
+      'invalidate until a peer has dropped it',
+      median(times.ourCall),
+      'update + pg_notify until it is told',
+      median(times.theirCall),
+      'µs',
+    ),
+  ];
 }
 
 async function open() {

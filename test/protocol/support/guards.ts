@@ -62,8 +62,8 @@ export const NULL_EPOCH: Guard[] = [
 
 export const NO_TOKEN_IN_A_WRITER: Guard = {
   file: '080',
-  text: 'if pg_current_xact_id_if_assigned() is null then',
-  without: 'if true then',
+  text: 'case when pg_current_xact_id_if_assigned() is null then',
+  without: 'case when true then',
 };
 
 /** The own transaction counts as in progress in every snapshot that is kept. */
@@ -91,8 +91,16 @@ export const PUT_XID: Guard = {
   without: '',
 };
 
-export const VARIANT_AT_READ: Guard = { file: '080', text: ' and a.variant = v_variant\n', without: '\n' };
-export const KIND_AT_READ: Guard = { file: '080', text: ' and a.kind = v_kind and', without: ' and' };
+export const VARIANT_AT_READ: Guard = {
+  file: '080',
+  text: '\n      and a.variant = get.variant collate "C";',
+  without: ';',
+};
+export const KIND_AT_READ: Guard = {
+  file: '080',
+  text: '\n      and a.kind = get.kind collate "C"',
+  without: '',
+};
 
 export const REALMS_OF_A_FOREIGN_KEY: Guard = {
   file: '020',
@@ -117,17 +125,17 @@ export const TRANSITIVE_WALK: Guard = {
 /** Two guards that are not there: what makes two invalidations of one module meet. */
 export const NO_LOCK_FOR_EACH_MODULE: Guard = {
   file: '120',
-  text: '  if v_hashes is null then\n    v_realms :=',
+  text: '  if v_hashes is null then\n    realm_urls :=',
   without: `  perform pg_advisory_xact_lock(h) from unnest(v_named || v_hashes) h;
   if v_hashes is null then
-    v_realms :=`,
+    realm_urls :=`,
 };
 export const NO_READ_OF_GENERATIONS: Guard = {
   file: '120',
-  text: '  if v_hashes is null then\n    v_realms :=',
+  text: '  if v_hashes is null then\n    realm_urls :=',
   without: `  perform count(*) from module_cache._generations;
   if v_hashes is null then
-    v_realms :=`,
+    realm_urls :=`,
 };
 
 export const SKIP_LOCKED: Guard = { file: '090', text: 'for update skip locked;', without: 'for update;' };
@@ -143,18 +151,25 @@ export const GARBAGE_IN_OLD_SNAPSHOTS: Guard = {
   without: '  exception when division_by_zero then\n',
 };
 
-export const PAYLOAD_LIMIT: Guard = {
-  file: '110',
-  text: 'c_limit constant integer := 7000;',
-  without: 'c_limit constant integer := 70000;',
-};
+export const PAYLOAD_LIMIT: Guard[] = [
+  {
+    file: '110',
+    text: 'c_limit constant integer := 7000;',
+    without: 'c_limit constant integer := 70000;',
+  },
+  {
+    file: '110',
+    text: 'if octet_length(v_payload) <= 7000 then',
+    without: 'if octet_length(v_payload) <= 70000 then',
+  },
+];
 export const BYTES_AS_ESCAPED: Guard[] = [
   {
     file: '110',
     text: 'v_bytes := octet_length(to_json(v_path)::text) + 1;',
     without: 'v_bytes := octet_length(v_path) + 3;',
   },
-  { file: '110', text: '    if octet_length(v_payload) <= c_limit then\n', without: '    if false then\n' },
+  { file: '110', text: '    if octet_length(v_payload) <= 7000 then\n', without: '    if false then\n' },
 ];
 export const QUEUE_USAGE: Guard = {
   file: '110',
@@ -188,8 +203,8 @@ export const COLLECTING: Guard = {
 
 export const SERVER_START: Guard = {
   file: '030',
-  text: 'where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();',
-  without: 'where e.xmin = e.written_by;',
+  text: 'where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()',
+  without: 'where e.xmin = e.written_by',
 };
 export const PREPARED_TRANSACTIONS: Guard = {
   file: '030',
@@ -198,18 +213,11 @@ export const PREPARED_TRANSACTIONS: Guard = {
 };
 
 /** A restored row was written by another transaction than it says. */
-export const WRITTEN_BY: Guard[] = [
-  {
-    file: '030',
-    text: 'where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();',
-    without: 'where e.server_started_at = pg_postmaster_start_time();',
-  },
-  {
-    file: '080',
-    text: 'where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time();',
-    without: 'where e.server_started_at = pg_postmaster_start_time();',
-  },
-];
+export const WRITTEN_BY: Guard = {
+  file: '030',
+  text: 'where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()',
+  without: 'where e.server_started_at = pg_postmaster_start_time()',
+};
 export const SYSTEM_IDENTIFIER: Guard = {
   file: '030',
   text: '  where e.xmin = e.written_by and e.system_identifier = v_system_identifier;',
@@ -228,8 +236,8 @@ export const EPOCH_TRY_LOCK: Guard = {
 };
 export const EPOCH_OF_AN_ARTIFACT: Guard = {
   file: '080',
-  text: 'if v_artifact_epoch = v_epoch\n',
-  without: 'if v_artifact_epoch is not null\n',
+  text: 'a.epoch = e.epoch and (a.expires_at',
+  without: 'a.epoch is not null and (a.expires_at',
 };
 export const SWEEP_ONLY_WHILE_CURRENT: Guard = {
   file: '140',
