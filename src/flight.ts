@@ -5,17 +5,11 @@ import type { Pool } from './connection.js';
 import { ModuleCacheError } from './errors.js';
 import type { CacheEmitter } from './events.js';
 import type { Fill, Journal } from './journal.js';
-import {
-  type ArtifactId,
-  coversOf,
-  GLOBAL_COVER,
-  moduleCover,
-  normalizeDependency,
-  realmCover,
-} from './keys.js';
+import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
+import { type NormalProduct, normalizeProduct } from './product.js';
 import { isVisible, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
-import type { Producer, Product, ServedModule, Source } from './types.js';
+import type { Producer, ServedModule, Source } from './types.js';
 import { orAborted, sleep } from './waiting.js';
 
 /**
@@ -67,8 +61,6 @@ interface Production {
   readonly seen: SeenUpTo | undefined;
   onOutdated(): void;
 }
-
-type NormalProduct = Omit<calls.PutArguments, 'token'>;
 
 /** Marks an error that is kept only to tell those who wait. */
 const FAILURE_HEADER = 'module-cache-failure';
@@ -326,60 +318,6 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
       production?.controller.abort(reason);
     },
   };
-}
-
-/** As every process will read it. @throws ModuleCacheError MC003 and MC001 for what cannot be kept. */
-function normalizeProduct(id: ArtifactId, product: Product): NormalProduct {
-  const { body, headers = {}, dependencyKeys = [], expiresInMs } = product ?? {};
-  const text = headersText(headers);
-  const problem =
-    typeof body !== 'string'
-      ? 'its body is not a string'
-      : text === undefined
-        ? 'its headers are not an object that JSON can hold'
-        : !Array.isArray(dependencyKeys)
-          ? 'its dependencyKeys are not an array'
-          : expiresInMs !== undefined && !(expiresInMs > 0 && expiresInMs < Number.POSITIVE_INFINITY)
-            ? 'its expiresInMs is not a positive number'
-            : undefined;
-  if (problem !== undefined) {
-    throw new ModuleCacheError('MC003', 'the producer returned no usable product', {
-      detail: `${problem} (${id.realm}${id.path})`,
-      hint: 'Return { body, headers, dependencyKeys } with a string body.',
-    });
-  }
-  return {
-    body: (body as string).toWellFormed(),
-    headers: JSON.parse(text as string),
-    dependencyKeys: normalizeAll(id, dependencyKeys),
-    isError: product.isError === true,
-    expiresInMs: expiresInMs ?? null,
-  };
-}
-
-function headersText(headers: unknown): string | undefined {
-  if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return undefined;
-  try {
-    return JSON.stringify(headers).toWellFormed();
-  } catch {
-    return undefined;
-  }
-}
-
-/** @throws ModuleCacheError MC001 for a key that can name no module */
-function normalizeAll(id: ArtifactId, keys: readonly string[]): string[] {
-  const normal = new Set<string>();
-  for (const key of keys) {
-    const declared = normalizeDependency(id.realm, key);
-    if (declared === null) {
-      throw new ModuleCacheError('MC001', 'not a dependency key', {
-        detail: `key: ${JSON.stringify(key)?.slice(0, 200)}`,
-        hint: 'A dependency key is a canonical path or key of the same realm, or a URL for a module of another realm.',
-      });
-    }
-    normal.add(declared);
-  }
-  return [...normal];
 }
 
 /** What another process' producer threw, as this one learns it. */

@@ -49,9 +49,11 @@ async function store(from: string, imported: string, count: number): Promise<voi
 
 /** How many pages a statement touches, with everything that it calls. */
 async function pages(statement: string): Promise<number> {
-  const rows = await early.unsafe(`explain (analyze, buffers, format json) ${statement}`);
-  const { Plan: plan } = (rows[0] as { 'QUERY PLAN': [{ Plan: Record<string, number> }] })['QUERY PLAN'][0];
-  return (plan['Shared Hit Blocks'] ?? 0) + (plan['Shared Read Blocks'] ?? 0);
+  const [row] = await early.unsafe<{ 'QUERY PLAN': [{ Plan: Record<string, number> }] }[]>(
+    `explain (analyze, buffers, format json) ${statement}`,
+  );
+  const plan = row?.['QUERY PLAN'][0].Plan;
+  return (plan?.['Shared Hit Blocks'] ?? Number.NaN) + (plan?.['Shared Read Blocks'] ?? Number.NaN);
 }
 
 const clearRealm = `select module_cache.clear_realm('${realm}')`;

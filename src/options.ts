@@ -1,0 +1,104 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Connection } from './connection.js';
+import { ModuleCacheError } from './errors.js';
+import { isText } from './keys.js';
+import type { ReadOptions } from './types.js';
+
+export interface ModuleCacheOptions {
+  /** A URL, postgres.js options, or an existing postgres.js instance, which stays the caller's. */
+  connection: Connection;
+  /**
+   * Where the dedicated connection goes: not through a pooler in transaction mode. `connection` unless given. The
+   * process opens exactly one dedicated connection besides its pool.
+   */
+  listenConnection?: Connection;
+  /** Bound of the memory cache in bytes; 64 MB unless given. */
+  l1?: { maxBytes?: number };
+  /** Nothing in memory is served for longer than this after the last completed catch-up began; 5,000 unless given. */
+  maxStalenessMs?: number;
+  /** How often the log is asked: 1,000 with notifications, 250 without, unless given. */
+  heartbeatMs?: number;
+  /** `log`: nothing notifies, every peer asks the log at each heartbeat. */
+  broadcast?: 'notify' | 'log';
+  /** Longest wait of a call; 180,000 unless given. */
+  deadlineMs?: number;
+  /** How long a call waits for another producer before it produces without a claim; 30,000 unless given. */
+  claimPatienceMs?: number;
+  /** Shown to operators; host and process id unless given. */
+  name?: string;
+}
+
+/**
+ * The options with their defaults.
+ *
+ * @throws ModuleCacheError MC107 for what cannot be used
+ */
+export function checkOptions(options: ModuleCacheOptions) {
+  const { connection } = options ?? {};
+  // An unset DATABASE_URL must not lead to whatever server happens to run here.
+  if (!connection || !['string', 'object', 'function'].includes(typeof connection)) {
+    throw misuse(
+      `connection is ${JSON.stringify(connection)}`,
+      'Pass a URL such as postgres://user:password@host/database, options of postgres.js, or an instance of it.',
+    );
+  }
+  const broadcast = options.broadcast ?? 'notify';
+  const settings = {
+    broadcast,
+    maxBytes: Math.floor(options.l1?.maxBytes ?? 64_000_000),
+    maxStalenessMs: options.maxStalenessMs ?? 5_000,
+    heartbeatMs: options.heartbeatMs ?? (broadcast === 'log' ? 250 : 1_000),
+    deadlineMs: options.deadlineMs ?? 180_000,
+    claimPatienceMs: options.claimPatienceMs ?? 30_000,
+    name: options.name ?? `pg-module-cache ${hostname()} ${process.pid} ${randomUUID().slice(0, 4)}`,
+  };
+  const { maxBytes, maxStalenessMs, heartbeatMs, deadlineMs, claimPatienceMs } = settings;
+  for (const [name, value] of Object.entries({
+    maxBytes,
+    maxStalenessMs,
+    heartbeatMs,
+    deadlineMs,
+    claimPatienceMs,
+  })) {
+    if (!(Number.isFinite(value) && value > 0))
+      throw misuse(`${name} is ${value}`, 'Pass a positive number.');
+  }
+  if (heartbeatMs >= maxStalenessMs) {
+    throw misuse(
+      `heartbeatMs ${heartbeatMs}, maxStalenessMs ${maxStalenessMs}`,
+      'Memory could never be served between two heartbeats: make maxStalenessMs larger than heartbeatMs.',
+    );
+  }
+  if (typeof settings.name !== 'string' || !isText(settings.name)) {
+    throw misuse(`name is ${String(settings.name)}`, 'Pass text without NUL.');
+  }
+  if (broadcast !== 'notify' && broadcast !== 'log') {
+    throw misuse(`broadcast is ${String(broadcast)}`, 'Pass "notify" or "log".');
+  }
+  return settings;
+}
+
+function misuse(detail: string, hint: string): ModuleCacheError {
+  return new ModuleCacheError('MC107', 'an option of openModuleCache cannot be used', { detail, hint });
+}
+
+/** @throws ModuleCacheError MC003 */
+export function checkRead({ consistency, after, signal, deadlineMs }: ReadOptions): void {
+  if (consistency !== undefined && consistency !== 'bounded' && consistency !== 'strong') {
+    throw wrongShape(`consistency is ${String(consistency)}`, 'Pass "bounded" or "strong".');
+  }
+  if (after !== undefined && typeof after !== 'string') {
+    throw wrongShape('after is no text', 'Pass a token exactly as invalidate returned it.');
+  }
+  if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+    throw wrongShape('signal is no AbortSignal', 'Pass the signal of an AbortController.');
+  }
+  if (deadlineMs !== undefined && !(deadlineMs > 0)) {
+    throw wrongShape(`deadlineMs is ${String(deadlineMs)}`, 'Pass a positive number of milliseconds.');
+  }
+}
+
+export function wrongShape(detail: string, hint: string): ModuleCacheError {
+  return new ModuleCacheError('MC003', 'an argument cannot be used', { detail, hint });
+}
