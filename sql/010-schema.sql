@@ -17,7 +17,16 @@ begin atomic
 end;
 
 comment on function module_cache.schema_version() is
-  'Version of this schema. A client states the range of versions that it works with.';
+  'Version of this schema. A client states the oldest one that it works with.';
+
+create function module_cache.oldest_client() returns text
+  language sql immutable parallel safe
+begin atomic
+  select '0.1.0'::text;
+end;
+
+comment on function module_cache.oldest_client() is
+  'The oldest version of the client that works with this schema: in a rolling deploy the schema comes first.';
 
 /*
  * A setting that was set locally in a transaction reads back as an empty string afterwards, not as null; both mean

@@ -57,26 +57,33 @@ comment on function module_cache._dependency_key(text) is
   'A path without its executable extension and without a final /index below the root.';
 
 /*
- * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes
- * relative.
+ * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes relative,
+ * unless it would be no path or read as a URL then. A URL keeps a final /index, because nobody can say whether that is below the
+ * root of its realm. A final slash names a folder, which is its index.
  */
 create function module_cache._declared_key(realm_url text, key text) returns text
   language plpgsql immutable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
+  c_url constant text := '^[a-z][a-z0-9+.-]*://';
   v_host text;
   v_path text;
+  v_own text;
 begin
-  if key !~* '^[a-z][a-z0-9+.-]*://' then
-    return module_cache._dependency_key(module_cache._path(realm_url, key));
+  if key !~* c_url then
+    return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
   end if;
   v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
-  v_path := module_cache._path(v_host, substr(key, length(v_host) + 1));
+  v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
   if starts_with(v_host || v_path, realm_url) then
-    return module_cache._dependency_key(nullif(substr(v_host || v_path, length(realm_url) + 1), ''));
+    v_own := substr(v_host || v_path, length(realm_url) + 1);
+    if v_own !~* c_url and v_own !~ '^/' then
+      return module_cache._dependency_key(nullif(v_own, ''));
+    end if;
   end if;
-  return v_host || module_cache._dependency_key(v_path);
+  return v_host
+    || regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
 end;
 $$;
 
@@ -110,8 +117,8 @@ comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
 comment on function module_cache._global_hash() is 'Cover key of everything.';
 
 /*
- * For a key in another realm nobody can say where that realm ends. Every prefix that ends in a slash could be it,
- * and a final /index that was removed could have been its root module: all of them count.
+ * For a key in another realm nobody can say where that realm ends: each prefix that ends in a slash could be it. Nor
+ * whether it names a module or a folder, whose index is then the module. All of them count.
  */
 create function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
   language plpgsql immutable parallel safe
@@ -128,12 +135,13 @@ begin
       v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
       continue;
     end if;
-    v_hashes := v_hashes || hashtextextended(v_key, 1) || hashtextextended(v_key || '/index', 1);
-    v_prefix := substring(v_key from '^[^:]*://[^/]*/');
-    v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    v_key := v_key || '/index';
+    v_prefix := substring(v_key from '^[^:]*://');
     for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
       v_prefix := v_prefix || v_segment;
-      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+      v_hashes := v_hashes
+        || module_cache._realm_hash(v_prefix)
+        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
     end loop;
   end loop;
   return array(select distinct h from unnest(v_hashes) h);

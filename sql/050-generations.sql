@@ -57,8 +57,7 @@ create function module_cache._is_outdated(
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
-  set enable_hashjoin to off
-  set enable_mergejoin to off
+  set enable_bitmapscan to off
   set jit to off
 as $$
 declare
@@ -84,6 +83,9 @@ create function module_cache._newest_generation(epoch uuid, key bigint) returns 
   language plpgsql stable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_bitmapscan to off
+  set jit to off
 as $$
 begin
   return (

@@ -11,6 +11,7 @@ create function module_cache.get(
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set enable_bitmapscan to off
   set jit to off
 as $$
 declare
@@ -40,7 +41,8 @@ begin
       a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
       case when a.is_error then 'error' else 'hit' end,
-      a.body, a.headers, a.dependency_keys, a.generation, a.expires_at - clock_timestamp()
+      a.body, a.headers, a.dependency_keys, a.generation,
+      case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
     into
       v_epoch,
       token,
@@ -48,7 +50,8 @@ begin
       v_is_live,
       v_is_quiet,
       status,
-      body, headers, dependency_keys, generation, expires_in
+      body, headers, dependency_keys, generation,
+      expires_in
     from module_cache._epoch() e
     left join module_cache._artifacts a
       on a.realm_url = v_realm collate "C"

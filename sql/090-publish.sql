@@ -5,8 +5,9 @@
  */
 
 /*
- * An insert waits for the transaction that is inserting the same key; the shortest timeout there is ends that. (A lock
- * on the key that can be tried would not wait at all, but takes a place in the server's lock table: a transaction that
+ * An insert waits for the transaction that is inserting the same key; a timeout ends that. The shortest one also ends
+ * the wait for a new page of the table, which many inserts at once have, so a longer one has to confirm it. (A lock on
+ * the key that can be tried would not wait at all, but takes a place in the server's lock table: a transaction that
  * puts some thousand artifacts would fill it, and then everybody's transactions fail.)
  */
 create function module_cache._insert(artifact module_cache._artifacts) returns boolean
@@ -15,10 +16,17 @@ create function module_cache._insert(artifact module_cache._artifacts) returns b
   set plan_cache_mode to force_generic_plan
   set lock_timeout to '1ms'
 as $$
+declare
+  v_next_timeout text;
 begin
-  insert into module_cache._artifacts select artifact.* on conflict do nothing;
-  return found;
-exception when lock_not_available then
+  foreach v_next_timeout in array array['10ms', '100ms', null] loop
+    begin
+      insert into module_cache._artifacts select artifact.* on conflict do nothing;
+      return found;
+    exception when lock_not_available then
+      perform set_config('lock_timeout', v_next_timeout, true) where v_next_timeout is not null;
+    end;
+  end loop;
   return null;
 end;
 $$;
@@ -103,9 +111,9 @@ begin
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
   end if;
-  if expires_in <= interval '0' then
-    perform module_cache._raise('MC003', 'expires_in is not positive', format('expires_in: %s', expires_in),
-      'Pass a positive interval, or null for an artifact that lives until it is invalidated.');
+  if expires_in <= interval '0' or expires_in > interval '10000 years' then
+    perform module_cache._raise('MC003', 'expires_in is not a possible life', format('expires_in: %s', expires_in),
+      'Pass a positive interval of at most 10,000 years, or null for an artifact that lives until it is invalidated.');
   end if;
   v_new.canonical_path := canonical_path;
   v_new.kind := kind;

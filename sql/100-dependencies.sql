@@ -5,7 +5,7 @@
  *
  * Each step is one index scan for each module reached. The planner may not choose otherwise, because it may have
  * planned while the table was small, and a plan is kept for the session. (The epoch is compared in a way that no index
- * serves: nearly all rows have the same.)
+ * serves: nearly all rows have the same. A user may have set a limit that makes an index of this kind forget.)
  */
 create function module_cache._importers(epoch uuid, module_hashes bigint[],
   out realm_urls text[], out canonical_paths text[], out hashes bigint[])
@@ -17,6 +17,9 @@ create function module_cache._importers(epoch uuid, module_hashes bigint[],
   set enable_mergejoin to off
   set enable_indexscan to off
   set enable_material to off
+  set enable_bitmapscan to on
+  set enable_nestloop to on
+  set gin_fuzzy_search_limit to 0
   set jit to off
 as $$
 begin

@@ -3,16 +3,27 @@
  * after its commit or not at all; and they must never be the reason why that transaction fails.
  */
 
+create function module_cache._has_short_lock_timeout() returns boolean
+  language sql stable parallel safe
+begin atomic
+  select current_setting('lock_timeout')::interval between '1 microsecond' and '999 milliseconds';
+end;
+
+comment on function module_cache._has_short_lock_timeout() is
+  'True if this session or transaction waits for locks, but less than a second.';
+
 create function module_cache._may_notify() returns boolean
   language sql volatile parallel unsafe
 begin atomic
-  -- A full queue makes the commit of every notifying transaction fail, and a transaction that has notified cannot be
-  -- prepared: both are answered by leaving the news to the log.
-  select not module_cache._is_off('module_cache.notify') and pg_notification_queue_usage() < 0.5;
+  -- What makes the commit of a notifying transaction fail is answered by leaving the news to the log: a full queue,
+  -- being prepared, and a short timeout for the lock under which such commits happen one after the other.
+  select not module_cache._is_off('module_cache.notify')
+    and pg_notification_queue_usage() < 0.5
+    and not module_cache._has_short_lock_timeout();
 end;
 
 comment on function module_cache._may_notify() is
-  'False if module_cache.notify is off, or the notification queue of the server is half full.';
+  'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 
 /*
  * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,

@@ -18,6 +18,10 @@ create function module_cache._collect(epoch uuid, older_than interval, batch int
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set jit to off
 as $$
 declare
   v_snapshot constant pg_snapshot := module_cache._snapshot();
@@ -112,10 +116,10 @@ as $$
 declare
   v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
 begin
-  if older_than is null or older_than < interval '0' or batch is null or batch < 1 then
+  if older_than is null or older_than not between interval '0' and interval '1000 years' or batch is null or batch < 1 then
     perform module_cache._raise('MC003', 'not a retention or batch size',
       format('older_than: %s, batch: %s', older_than, batch),
-      'Pass a non-negative interval and a positive number of rows.');
+      'Pass an interval from 0 to 1000 years and a positive number of rows.');
   end if;
   artifacts := 0;
   renewed := 0;

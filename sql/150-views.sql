@@ -40,7 +40,8 @@ where g.canonical_path is not null
     or g.epoch = (
       select e.epoch
       from module_cache._epochs e
-      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()))
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+      limit 1))
   and not exists (
     select
     from module_cache._artifacts a
@@ -69,7 +70,8 @@ where i.epoch is null
   or i.epoch = (
     select e.epoch
     from module_cache._epochs e
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time());
+    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+    limit 1);
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';

@@ -31,7 +31,7 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version()';
+    'coherence_token(), schema_version(), oldest_client()';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';

@@ -2,6 +2,8 @@ import postgres, { type Options, type PostgresType, type Sql } from 'postgres';
 import { only, type Queryable } from './calls.js';
 import { createDialer, type OpenSocket } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
+import { isRelayed, keepsSession } from './pooler.js';
+import { requireCompatible } from './versions.js';
 
 /** A URL, options of postgres.js, or an existing instance of it. */
 export type Connection = string | Options<Record<string, PostgresType>> | Sql;
@@ -20,19 +22,30 @@ const isInstance = (connection: Connection): connection is Sql => typeof connect
 /**
  * Opens the pool, or uses the one given, and looks once at what the sessions are like.
  *
- * @throws ModuleCacheError MC004 or MC005 if the server or its schema cannot be used, MC107 for what is no URL
+ * @throws ModuleCacheError MC004 or MC005 if the server or its schema cannot be used, MC107 for what is no URL, and for
+ *   an instance whose prepared statements a pooler loses
  */
 export async function openPool(connection: Connection, applicationName: string): Promise<Pool> {
   let source = isInstance(connection) ? givenPool(connection) : ownPool(connection, applicationName);
+  const replace = async (other: Source): Promise<void> => {
+    const replaced = source;
+    source = other;
+    await replaced.end(0);
+  };
   try {
-    let pinned = await inspectServer(source.sql());
-    if (!pinned && !isInstance(connection)) {
-      // Not from the beginning, because poolers refuse it.
-      const settled = ownPool(connection, applicationName, settledSessions);
-      pinned = await inspectServer(settled.sql()).catch(() => false);
-      const other = pinned ? source : settled;
-      if (pinned) source = settled;
-      await other.end(0);
+    let { pinned, forgetful } = await inspectServer(source.sql());
+    if (isInstance(connection)) {
+      if (forgetful) await requireOwnSessions(connection);
+    } else {
+      const unprepared = forgetful ? { prepare: false } : {};
+      if (forgetful) await replace(ownPool(connection, applicationName, unprepared));
+      if (!pinned) {
+        // Not from the beginning, because poolers refuse it.
+        const settled = ownPool(connection, applicationName, { ...unprepared, connection: settledSessions });
+        ({ pinned } = await inspectServer(settled.sql()).catch(() => ({ pinned: false })));
+        if (pinned) await replace(settled);
+        else await settled.end(0);
+      }
     }
     const { sql, end } = source;
     return {
@@ -73,14 +86,17 @@ const givenPool = (sql: Sql): Source => ({ sql: () => sql, end: async () => {} }
 function ownPool(
   connection: string | ConnectionOptions,
   applicationName: string,
-  sessions: ConnectionOptions['connection'] = {},
+  overrides: ConnectionOptions = {},
 ): Source {
   const retiring = new Set<Promise<void>>();
   let current: { sql: Sql; end(timeoutSeconds: number): Promise<void> } | undefined;
   let ended = false;
 
   function open() {
-    const sql = openOwned(connection, { connection: { application_name: applicationName, ...sessions } });
+    const sql = openOwned(connection, {
+      ...overrides,
+      connection: { application_name: applicationName, ...overrides.connection },
+    });
     const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
     const opened = {
       sql,
@@ -167,18 +183,26 @@ function openOwned(connection: string | ConnectionOptions, overrides: Connection
   });
 }
 
-/** Versions of the schema that this client works with: 0.1.x. */
-const SUPPORTED_SCHEMA = /^0\.1\./;
 const OLDEST_SERVER = 150000;
 
-/** Resolves to whether every session begins in READ COMMITTED and may write. */
-async function inspectServer(sql: Sql): Promise<boolean> {
+interface Sessions {
+  /** Every session begins in READ COMMITTED and may write. */
+  pinned: boolean;
+  /**
+   * Somebody in between passes prepared statements on as they are, and may look for them in another session: with
+   * PgBouncer before 1.21 postgres.js then gets errors, the answers to other questions, or none.
+   */
+  forgetful: boolean;
+}
+
+async function inspectServer(sql: Sql): Promise<Sessions> {
   const server = await sql`
     select
       current_setting('server_version_num'), current_setting('server_version'),
       current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only'),
-      to_regproc('module_cache.schema_version')::text, pg_is_in_recovery()::text`.values();
-  const [versionNumber, version, isolation, readOnly, schemaVersion, standby] = only(server);
+      to_regproc('module_cache.schema_version')::text, pg_is_in_recovery()::text, pg_backend_pid()::text,
+      (select json_agg(name) from pg_prepared_statements where statement like '%pg_is_in_recovery%')::text`.values();
+  const [versionNumber, version, isolation, readOnly, schemaVersion, standby, pid, names] = only(server);
   if (Number(versionNumber) < OLDEST_SERVER) {
     throw new ModuleCacheError('MC004', 'this version of Postgres is not supported', {
       detail: `server_version: ${version}`,
@@ -195,12 +219,29 @@ async function inspectServer(sql: Sql): Promise<boolean> {
       hint: 'Install it with "module-cache migrate", "create extension module_cache", or the script that "module-cache sql" prints.',
     });
   }
-  const [installed] = only(await sql`select module_cache.schema_version()`.values());
-  if (!SUPPORTED_SCHEMA.test(String(installed))) {
-    throw new ModuleCacheError('MC004', 'client and schema do not work together', {
-      detail: `schema ${installed}, client works with 0.1.x`,
-      hint: 'Upgrade the older of the two: "module-cache migrate" for the schema, "npm install pg-module-cache" for the client.',
-    });
+  const [schema, oldestClient] = only(
+    await sql`select module_cache.schema_version(), module_cache.oldest_client()`.values(),
+  );
+  requireCompatible(String(schema), String(oldestClient));
+  const prepared = (JSON.parse(names ?? '[]') as string[]).includes(server.statement.name);
+  return {
+    pinned: isolation === 'read committed' && readOnly === 'off',
+    forgetful: prepared && isRelayed(server, pid),
+  };
+}
+
+/** @throws ModuleCacheError MC107 */
+async function requireOwnSessions(instance: Sql): Promise<void> {
+  const open = (): Sql => openDedicated(instance, { max: 1, prepare: false, fetch_types: false });
+  const sql = open();
+  try {
+    if (await keepsSession(sql, open)) return;
+  } finally {
+    await sql.end({ timeout: 0 });
   }
-  return isolation === 'read committed' && readOnly === 'off';
+  throw new ModuleCacheError('MC107', 'the pooler loses prepared statements', {
+    detail:
+      'The postgres.js instance prepares statements, and transactions share sessions that do not know them.',
+    hint: 'Pass prepare: false to postgres(), or use PgBouncer 1.21 or newer with max_prepared_statements.',
+  });
 }

@@ -25,6 +25,8 @@ const urlPattern = /^[a-z][a-z0-9+.-]*:\/\//i;
 const dotSegment = /(^|\/)\.\.?(\/|$)/;
 const extensionsAndIndex =
   /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)\/index)+$/s;
+const extensions = /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$/;
+const finalSlashes = /\/+$/;
 
 /** Lower-cases scheme and host. Returns null for what is no realm: a URL with a host part, ending in `/`. */
 export function normalizeRealm(realm: string): string | null {
@@ -52,22 +54,26 @@ export function dependencyKeyOf(path: string): string {
 
 /**
  * Normalises a key that a module of `realm` declares: a path or key of the same realm, or a URL. A URL inside the
- * realm becomes a relative key. Returns null for what is no key.
+ * realm becomes a relative key, unless that would be no path or read as a URL; one outside keeps a final `/index`, because nobody
+ * can say whether that is below the root of its realm. Returns null for what is no key.
  */
 export function normalizeDependency(realm: string, key: string): string | null {
   if (!urlPattern.test(key)) {
-    const path = normalizePath(realm, key);
+    const path = normalizePath(realm, key.replace(finalSlashes, ''));
     return path === null ? null : dependencyKeyOf(path);
   }
   const authorityEnd = key.indexOf('/', key.indexOf('://') + 3) + 1;
   if (authorityEnd === 0) return null;
   const host = normalizeRealm(key.slice(0, authorityEnd));
   if (host === null) return null;
-  const path = normalizePath(host, key.slice(authorityEnd));
+  const path = normalizePath(host, key.slice(authorityEnd).replace(finalSlashes, ''));
   if (path === null) return null;
   const url = host + path;
-  if (url.startsWith(realm)) return url === realm ? null : dependencyKeyOf(url.slice(realm.length));
-  return host + dependencyKeyOf(path);
+  if (url.startsWith(realm)) {
+    const own = url.slice(realm.length);
+    if (!urlPattern.test(own) && !own.startsWith('/')) return own === '' ? null : dependencyKeyOf(own);
+  }
+  return host + path.replace(extensions, '');
 }
 
 /** Key of a module for coverage: its realm's URL followed by its dependency key. */
@@ -86,11 +92,16 @@ export function coversOf(realm: string, path: string, dependencyKeys: readonly s
       covers.add(`m${realm}${key}`);
       continue;
     }
-    // Whether a final /index was the root module of its realm cannot be told from a URL, so both readings count.
-    covers.add(`m${key}`);
-    covers.add(`m${key}/index`);
-    for (let end = key.indexOf('/', key.indexOf('://') + 3); end >= 0; end = key.indexOf('/', end + 1)) {
-      covers.add(realmCover(key.slice(0, end + 1)));
+    // Any prefix that ends in a slash could be its realm, and a folder stands for its index.
+    const index = `${key}/index`;
+    for (
+      let end = index.indexOf('/', index.indexOf('://') + 3);
+      end >= 0;
+      end = index.indexOf('/', end + 1)
+    ) {
+      const prefix = index.slice(0, end + 1);
+      covers.add(realmCover(prefix));
+      covers.add(moduleCover(prefix, index.slice(end + 1)));
     }
   }
   return [...covers];

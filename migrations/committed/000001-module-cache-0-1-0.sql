@@ -1,5 +1,5 @@
 --! Previous: -
---! Hash: sha1:83a27b87eaa92b803e647d1b4ac8b8782134aa50
+--! Hash: sha1:30297eb36e8c070c19ffe4d31c93cbaae676daf2
 --! Message: module cache 0.1.0
 
 --! split: 010-schema.sql
@@ -22,7 +22,16 @@ begin atomic
 end;
 
 comment on function module_cache.schema_version() is
-  'Version of this schema. A client states the range of versions that it works with.';
+  'Version of this schema. A client states the oldest one that it works with.';
+
+create function module_cache.oldest_client() returns text
+  language sql immutable parallel safe
+begin atomic
+  select '0.1.0'::text;
+end;
+
+comment on function module_cache.oldest_client() is
+  'The oldest version of the client that works with this schema: in a rolling deploy the schema comes first.';
 
 /*
  * A setting that was set locally in a transaction reads back as an empty string afterwards, not as null; both mean
@@ -124,26 +133,33 @@ comment on function module_cache._dependency_key(text) is
   'A path without its executable extension and without a final /index below the root.';
 
 /*
- * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes
- * relative.
+ * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes relative,
+ * unless it would be no path or read as a URL then. A URL keeps a final /index, because nobody can say whether that is below the
+ * root of its realm. A final slash names a folder, which is its index.
  */
 create function module_cache._declared_key(realm_url text, key text) returns text
   language plpgsql immutable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
+  c_url constant text := '^[a-z][a-z0-9+.-]*://';
   v_host text;
   v_path text;
+  v_own text;
 begin
-  if key !~* '^[a-z][a-z0-9+.-]*://' then
-    return module_cache._dependency_key(module_cache._path(realm_url, key));
+  if key !~* c_url then
+    return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
   end if;
   v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
-  v_path := module_cache._path(v_host, substr(key, length(v_host) + 1));
+  v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
   if starts_with(v_host || v_path, realm_url) then
-    return module_cache._dependency_key(nullif(substr(v_host || v_path, length(realm_url) + 1), ''));
+    v_own := substr(v_host || v_path, length(realm_url) + 1);
+    if v_own !~* c_url and v_own !~ '^/' then
+      return module_cache._dependency_key(nullif(v_own, ''));
+    end if;
   end if;
-  return v_host || module_cache._dependency_key(v_path);
+  return v_host
+    || regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
 end;
 $$;
 
@@ -177,8 +193,8 @@ comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
 comment on function module_cache._global_hash() is 'Cover key of everything.';
 
 /*
- * For a key in another realm nobody can say where that realm ends. Every prefix that ends in a slash could be it,
- * and a final /index that was removed could have been its root module: all of them count.
+ * For a key in another realm nobody can say where that realm ends: each prefix that ends in a slash could be it. Nor
+ * whether it names a module or a folder, whose index is then the module. All of them count.
  */
 create function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
   language plpgsql immutable parallel safe
@@ -195,12 +211,13 @@ begin
       v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
       continue;
     end if;
-    v_hashes := v_hashes || hashtextextended(v_key, 1) || hashtextextended(v_key || '/index', 1);
-    v_prefix := substring(v_key from '^[^:]*://[^/]*/');
-    v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    v_key := v_key || '/index';
+    v_prefix := substring(v_key from '^[^:]*://');
     for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
       v_prefix := v_prefix || v_segment;
-      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+      v_hashes := v_hashes
+        || module_cache._realm_hash(v_prefix)
+        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
     end loop;
   end loop;
   return array(select distinct h from unnest(v_hashes) h);
@@ -540,8 +557,7 @@ create function module_cache._is_outdated(
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
-  set enable_hashjoin to off
-  set enable_mergejoin to off
+  set enable_bitmapscan to off
   set jit to off
 as $$
 declare
@@ -567,6 +583,9 @@ create function module_cache._newest_generation(epoch uuid, key bigint) returns 
   language plpgsql stable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_bitmapscan to off
+  set jit to off
 as $$
 begin
   return (
@@ -785,6 +804,7 @@ create function module_cache.get(
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set enable_bitmapscan to off
   set jit to off
 as $$
 declare
@@ -814,7 +834,8 @@ begin
       a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
       case when a.is_error then 'error' else 'hit' end,
-      a.body, a.headers, a.dependency_keys, a.generation, a.expires_at - clock_timestamp()
+      a.body, a.headers, a.dependency_keys, a.generation,
+      case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
     into
       v_epoch,
       token,
@@ -822,7 +843,8 @@ begin
       v_is_live,
       v_is_quiet,
       status,
-      body, headers, dependency_keys, generation, expires_in
+      body, headers, dependency_keys, generation,
+      expires_in
     from module_cache._epoch() e
     left join module_cache._artifacts a
       on a.realm_url = v_realm collate "C"
@@ -909,8 +931,9 @@ comment on function module_cache.is_current(text, text, text, text, text) is
  */
 
 /*
- * An insert waits for the transaction that is inserting the same key; the shortest timeout there is ends that. (A lock
- * on the key that can be tried would not wait at all, but takes a place in the server's lock table: a transaction that
+ * An insert waits for the transaction that is inserting the same key; a timeout ends that. The shortest one also ends
+ * the wait for a new page of the table, which many inserts at once have, so a longer one has to confirm it. (A lock on
+ * the key that can be tried would not wait at all, but takes a place in the server's lock table: a transaction that
  * puts some thousand artifacts would fill it, and then everybody's transactions fail.)
  */
 create function module_cache._insert(artifact module_cache._artifacts) returns boolean
@@ -919,10 +942,17 @@ create function module_cache._insert(artifact module_cache._artifacts) returns b
   set plan_cache_mode to force_generic_plan
   set lock_timeout to '1ms'
 as $$
+declare
+  v_next_timeout text;
 begin
-  insert into module_cache._artifacts select artifact.* on conflict do nothing;
-  return found;
-exception when lock_not_available then
+  foreach v_next_timeout in array array['10ms', '100ms', null] loop
+    begin
+      insert into module_cache._artifacts select artifact.* on conflict do nothing;
+      return found;
+    exception when lock_not_available then
+      perform set_config('lock_timeout', v_next_timeout, true) where v_next_timeout is not null;
+    end;
+  end loop;
   return null;
 end;
 $$;
@@ -1007,9 +1037,9 @@ begin
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
   end if;
-  if expires_in <= interval '0' then
-    perform module_cache._raise('MC003', 'expires_in is not positive', format('expires_in: %s', expires_in),
-      'Pass a positive interval, or null for an artifact that lives until it is invalidated.');
+  if expires_in <= interval '0' or expires_in > interval '10000 years' then
+    perform module_cache._raise('MC003', 'expires_in is not a possible life', format('expires_in: %s', expires_in),
+      'Pass a positive interval of at most 10,000 years, or null for an artifact that lives until it is invalidated.');
   end if;
   v_new.canonical_path := canonical_path;
   v_new.kind := kind;
@@ -1081,7 +1111,7 @@ comment on function module_cache.put(text, text, text, text, text, jsonb, text[]
  *
  * Each step is one index scan for each module reached. The planner may not choose otherwise, because it may have
  * planned while the table was small, and a plan is kept for the session. (The epoch is compared in a way that no index
- * serves: nearly all rows have the same.)
+ * serves: nearly all rows have the same. A user may have set a limit that makes an index of this kind forget.)
  */
 create function module_cache._importers(epoch uuid, module_hashes bigint[],
   out realm_urls text[], out canonical_paths text[], out hashes bigint[])
@@ -1093,6 +1123,9 @@ create function module_cache._importers(epoch uuid, module_hashes bigint[],
   set enable_mergejoin to off
   set enable_indexscan to off
   set enable_material to off
+  set enable_bitmapscan to on
+  set enable_nestloop to on
+  set gin_fuzzy_search_limit to 0
   set jit to off
 as $$
 begin
@@ -1124,16 +1157,27 @@ comment on function module_cache._importers(uuid, bigint[]) is
  * after its commit or not at all; and they must never be the reason why that transaction fails.
  */
 
+create function module_cache._has_short_lock_timeout() returns boolean
+  language sql stable parallel safe
+begin atomic
+  select current_setting('lock_timeout')::interval between '1 microsecond' and '999 milliseconds';
+end;
+
+comment on function module_cache._has_short_lock_timeout() is
+  'True if this session or transaction waits for locks, but less than a second.';
+
 create function module_cache._may_notify() returns boolean
   language sql volatile parallel unsafe
 begin atomic
-  -- A full queue makes the commit of every notifying transaction fail, and a transaction that has notified cannot be
-  -- prepared: both are answered by leaving the news to the log.
-  select not module_cache._is_off('module_cache.notify') and pg_notification_queue_usage() < 0.5;
+  -- What makes the commit of a notifying transaction fail is answered by leaving the news to the log: a full queue,
+  -- being prepared, and a short timeout for the lock under which such commits happen one after the other.
+  select not module_cache._is_off('module_cache.notify')
+    and pg_notification_queue_usage() < 0.5
+    and not module_cache._has_short_lock_timeout();
 end;
 
 comment on function module_cache._may_notify() is
-  'False if module_cache.notify is off, or the notification queue of the server is half full.';
+  'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 
 /*
  * A payload takes at most 7,000 bytes, below the 8,000 of Postgres. A fan-out is split into parts; past a handful,
@@ -1217,6 +1261,8 @@ create function module_cache._invalidate(realm_url text, canonical_paths text[],
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set enable_bitmapscan to on
+  set gin_fuzzy_search_limit to 0
   set jit to off
 as $$
 declare
@@ -1224,7 +1270,9 @@ declare
   v_xid constant xid8 := pg_current_xact_id();
   v_named bigint[];
   v_hashes bigint[];
-  v_has_importers boolean;
+  v_has_importers boolean := true;
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
   v_realm record;
 begin
   select e.epoch into v_epoch from module_cache._epoch() e;
@@ -1235,15 +1283,17 @@ begin
   end if;
 
   -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
-  select
-    array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
-    cardinality(v_named) > 100 or exists (select from module_cache._artifacts i where i.depends_on && v_named)
-  into realm_urls, invalidated_paths, v_hashes, v_has_importers
-  from (
-    select distinct s.realm_url, s.canonical_path, s.module_hash
-    from module_cache._artifacts s
-    where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
-  ) a;
+  if cardinality(v_named) <= 100 then
+    select
+      array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
+      exists (select from module_cache._artifacts i where i.depends_on && v_named)
+    into realm_urls, invalidated_paths, v_hashes, v_has_importers
+    from (
+      select distinct s.realm_url, s.canonical_path, s.module_hash
+      from module_cache._artifacts s
+      where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
+    ) a;
+  end if;
   if v_has_importers then
     select i.realm_urls, i.canonical_paths, i.hashes into realm_urls, invalidated_paths, v_hashes
     from module_cache._importers(v_epoch, v_named) i;
@@ -1262,38 +1312,47 @@ begin
       select _invalidate.realm_url, n.path, n.hash
       from unnest(canonical_paths, v_named) n (path, hash)
       where module_cache._dependency_key(n.path) <> n.path
-        or n.hash not in (select r.hash from unnest(v_hashes) r (hash))
+        or n.hash not in (
+          select r.hash from unnest(realm_urls, v_hashes) r (realm_url, hash) where r.realm_url = _invalidate.realm_url)
     ) m;
   end if;
 
+  -- What is inserted waits for no other transaction, but it may wait a moment for a new page of the table.
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
   insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
   select m.hash, v_xid, v_epoch, m.realm_url, m.path
   from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
-
   -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
-  if realm_url = all (realm_urls) then
-    if invalidated_paths <> '{}' or ignored > 0 then
-      insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-      values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
-    end if;
-    if invalidated_paths <> '{}' then
-      perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
-    end if;
-    return;
-  end if;
-  for v_realm in
-    select m.realm_url as url, array_agg(m.path) as paths, m.realm_url = _invalidate.realm_url as is_own
-    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
-    group by m.realm_url
-  loop
+  if not realm_url = all (realm_urls) then
     insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
-    values (
-      v_xid, v_epoch, 'module', v_realm.url,
-      case when v_realm.is_own then canonical_paths else '{}' end,
-      v_realm.paths,
-      case when v_realm.is_own then ignored else 0 end);
-    perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
-  end loop;
+    select
+      v_xid, v_epoch, 'module', m.realm_url,
+      case when m.realm_url = _invalidate.realm_url then canonical_paths else '{}' end,
+      array_agg(m.path),
+      case when m.realm_url = _invalidate.realm_url then ignored else 0 end
+    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+    group by m.realm_url;
+  elsif invalidated_paths <> '{}' or ignored > 0 then
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
+  end if;
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
+
+  if not realm_url = all (realm_urls) then
+    for v_realm in
+      select m.realm_url as url, array_agg(m.path) as paths
+      from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+      group by m.realm_url
+    loop
+      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+    end loop;
+  elsif invalidated_paths <> '{}' then
+    perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
+  end if;
 end;
 $$;
 
@@ -1337,9 +1396,17 @@ as $$
 declare
   v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
   v_xid constant xid8 := pg_current_xact_id();
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
 begin
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
   perform module_cache._broadcast(scope, realm_url, null, v_xid);
 end;
 $$;
@@ -1499,6 +1566,10 @@ create function module_cache._collect(epoch uuid, older_than interval, batch int
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set jit to off
 as $$
 declare
   v_snapshot constant pg_snapshot := module_cache._snapshot();
@@ -1593,10 +1664,10 @@ as $$
 declare
   v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
 begin
-  if older_than is null or older_than < interval '0' or batch is null or batch < 1 then
+  if older_than is null or older_than not between interval '0' and interval '1000 years' or batch is null or batch < 1 then
     perform module_cache._raise('MC003', 'not a retention or batch size',
       format('older_than: %s, batch: %s', older_than, batch),
-      'Pass a non-negative interval and a positive number of rows.');
+      'Pass an interval from 0 to 1000 years and a positive number of rows.');
   end if;
   artifacts := 0;
   renewed := 0;
@@ -1667,7 +1738,8 @@ where g.canonical_path is not null
     or g.epoch = (
       select e.epoch
       from module_cache._epochs e
-      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()))
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+      limit 1))
   and not exists (
     select
     from module_cache._artifacts a
@@ -1696,7 +1768,8 @@ where i.epoch is null
   or i.epoch = (
     select e.epoch
     from module_cache._epochs e
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time());
+    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+    limit 1);
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
@@ -1735,7 +1808,7 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version()';
+    'coherence_token(), schema_version(), oldest_client()';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';

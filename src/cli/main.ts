@@ -29,6 +29,7 @@ program
   .option('--host <address>', 'address to listen on', '127.0.0.1')
   .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2)
   .option(...databaseUrl)
+  .option('--listen-url <url>', 'Postgres itself, if the database URL leads to a pooler in transaction mode')
   .option(...json)
   .addHelpText(
     'after',
@@ -49,6 +50,17 @@ program
   .action(async (options) => {
     const { migrateCommand } = await import('./migrate.js');
     await migrateCommand(options);
+  });
+
+program
+  .command('uninstall')
+  .description('take the schema, its history and its roles out again; what others use is kept and named')
+  .option('--dry-run', 'say what would go, and change nothing')
+  .option(...databaseUrl)
+  .option(...json)
+  .action(async (options) => {
+    const { uninstallCommand } = await import('./uninstall.js');
+    await uninstallCommand(options);
   });
 
 program

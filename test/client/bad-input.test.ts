@@ -171,14 +171,38 @@ describe('a cache is not opened', () => {
     expect(left).toHaveLength(0);
   });
 
-  test('on a schema of another version', async () => {
-    await database.sql`alter function module_cache.schema_version() rename to own_version`;
-    await database.sql`create function module_cache.schema_version() returns text language sql as 'select ''9.0.0'''`;
+  test.each([
+    ['that is older than it can be', 'schema_version', '0.0.9', /schema 0\.0\.9, client \d+\.\d+\.\d+/],
+    ['for newer clients', 'oldest_client', '99.0.0', /client \d+\.\d+\.\d+, schema .* from 99\.0\.0 on/],
+  ])('on a schema %s: both versions are named', async (_, name, version, detail) => {
+    const { sql } = database;
+    await sql.unsafe(`alter function module_cache.${name}() rename to own_version`);
+    await sql.unsafe(
+      `create function module_cache.${name}() returns text language sql as $$ select '${version}' $$`,
+    );
     try {
       await expect(opening({ connection: database.url })).rejects.toEqual(clear('MC004'));
+      await expect(opening({ connection: database.url })).rejects.toMatchObject({
+        detail: expect.stringMatching(detail),
+      });
     } finally {
-      await database.sql`drop function module_cache.schema_version()`;
-      await database.sql`alter function module_cache.own_version() rename to schema_version`;
+      await sql.unsafe(`drop function module_cache.${name}()`);
+      await sql.unsafe(`alter function module_cache.own_version() rename to ${name}`);
+    }
+  });
+
+  test('on a newer schema that still works with it opens', async () => {
+    const { sql } = database;
+    await sql.unsafe(`alter function module_cache.schema_version() rename to own_version`);
+    await sql.unsafe(
+      `create function module_cache.schema_version() returns text language sql as $$ select '9.0.0' $$`,
+    );
+    try {
+      const cache = await openModuleCache({ connection: database.url });
+      await cache.close();
+    } finally {
+      await sql.unsafe(`drop function module_cache.schema_version()`);
+      await sql.unsafe(`alter function module_cache.own_version() rename to schema_version`);
     }
   });
 

@@ -43,6 +43,7 @@ test('every public function has the signature that others call', async () => {
       "get(realm_url text, canonical_path text, kind text DEFAULT 'transpile'::text, variant text DEFAULT ''::text, OUT status text, OUT body text, OUT headers jsonb, OUT dependency_keys text[], OUT generation xid8, OUT token text, OUT expires_in interval)",
       'invalidate(realm_url text, canonical_paths text[])',
       'is_current(realm_url text, canonical_path text, kind text, variant text, token text)',
+      'oldest_client()',
       'put(realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[], token text, expires_in interval DEFAULT NULL::interval, is_error boolean DEFAULT false, OUT stored boolean, OUT reason text)',
       'release(realm_url text, canonical_path text, kind text, variant text)',
       'schema_version()',

@@ -53,6 +53,7 @@ const reads: Record<string, Call> = {
   changes_since: (cache) => cache.changesSince(null),
   coherence_token: (cache) => cache.run('select module_cache.coherence_token()'),
   schema_version: (cache) => cache.run('select module_cache.schema_version()'),
+  oldest_client: (cache) => cache.run('select module_cache.oldest_client()'),
 };
 const writes: Record<string, Call> = {
   put: async (cache) => cache.put('written.ts', 'x', { token: await admin.token() }),

@@ -104,8 +104,8 @@ export const KIND_AT_READ: Guard = {
 
 export const REALMS_OF_A_FOREIGN_KEY: Guard = {
   file: '020',
-  text: '      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);\n    end loop;',
-  without: '    end loop;',
+  text: '        || module_cache._realm_hash(v_prefix)\n',
+  without: '',
 };
 
 export const TRANSITIVE_WALK: Guard = {
@@ -173,13 +173,34 @@ export const BYTES_AS_ESCAPED: Guard[] = [
 ];
 export const QUEUE_USAGE: Guard = {
   file: '110',
-  text: ' and pg_notification_queue_usage() < 0.5',
+  text: '    and pg_notification_queue_usage() < 0.5\n',
   without: '',
 };
+export const NOT_NOTIFIED_IN_A_HURRY: Guard = {
+  file: '110',
+  text: '    and not module_cache._has_short_lock_timeout();',
+  without: '    and true;',
+};
+export const PATIENT_INSERTS: Guard = {
+  file: '120',
+  text: "  if v_is_hurried then\n    perform set_config('lock_timeout', '1s', true);",
+  without: "  if false then\n    perform set_config('lock_timeout', '1s', true);",
+  count: 2,
+};
+export const CONFIRMED_CONTENTION: Guard = {
+  file: '090',
+  text: "array['10ms', '100ms', null]",
+  without: 'array[null]::text[]',
+};
+export const GIN_LIMIT: Guard[] = ['100', '120'].map((file) => ({
+  file,
+  text: '  set gin_fuzzy_search_limit to 0\n',
+  without: '',
+}));
 export const NOTIFY_OFF: Guard = {
   file: '110',
-  text: "select not module_cache._is_off('module_cache.notify') and",
-  without: 'select',
+  text: "select not module_cache._is_off('module_cache.notify')\n",
+  without: 'select true\n',
 };
 export const EMPTY_SETTING: Guard = {
   file: '010',
