@@ -2,24 +2,41 @@
 # Postgres or Docker. The extension's own targets (install, installcheck, uninstall) use PGXS and need pg_config.
 
 EXTENSION = module_cache
-EXTVERSION = 0.1.0
+EXTVERSION = 0.2.0
 SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
-DATA_built = $(SCRIPT)
+UPGRADES = $(patsubst sql/upgrades/%.sql,$(EXTENSION)--%.sql,$(wildcard sql/upgrades/*.sql))
+DATA_built = $(SCRIPT) $(UPGRADES)
 SQL = $(sort $(wildcard sql/[0-9]*.sql))
 SOURCES = $(shell find src -name '*.ts')
+
+# In this order: each uses what the first one installed, and the last one takes it out again.
+REGRESS = install cache errors views roles garbage uninstall
+REGRESS_OPTS = --inputdir=test/regress --outputdir=$(TEST_OUTPUT)/regress
+ISOLATION = $(notdir $(basename $(sort $(wildcard test/isolation/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=test/isolation --outputdir=$(TEST_OUTPUT)/isolation \
+  --load-extension=$(EXTENSION) --launcher=test/isolation/without-ids.sh
+TEST_OUTPUT ?= test/output
 
 .DEFAULT_GOAL := extension
 
 .PHONY: extension
-extension: $(SCRIPT) ## Build the script that `create extension module_cache` runs
+extension: $(DATA_built) ## Build the scripts that `create extension module_cache` and `alter extension` run
 
 $(SCRIPT): sql/extension-guard.psql $(SQL)
+	cat $^ > $@
+
+$(UPGRADES): $(EXTENSION)--%.sql: sql/extension-guard.psql sql/upgrades/%.sql
 	cat $^ > $@
 
 ifneq ($(filter install uninstall installdirs installcheck,$(MAKECMDGOALS)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# pg_regress makes only the last folder of the path.
+installcheck: $(TEST_OUTPUT)
+$(TEST_OUTPUT):
+	mkdir -p $@
 else
 
 # Not npm ci: it refuses the lock file where a mirror lacks the optional packages of other platforms.
@@ -39,6 +56,27 @@ demo: dist/.built ## Serve rxjs from four processes, edit a module, print what h
 test: dist/.built ## Run all tests on an embedded Postgres (TEST=path for some of them)
 	npm test -- $(TEST)
 
+.PHONY: test-all
+test-all: dist/.built ## The whole suite on PostgreSQL 15, 16, 17 and 18 (MAJORS="15 18" and TEST=path for less)
+	MAJORS="$(MAJORS)" node test/support/test-all.mjs $(TEST)
+
+.PHONY: test-node
+test-node: dist/.built ## The packed package on Node 22 and 24 from npm (NODES=24 and TEST=path for others)
+	set -e; for version in $(or $(NODES),22 24); do npx -y -p node@$$version -- npm test -- $(or $(TEST),test/package); done
+
+.PHONY: test-pgbouncer
+test-pgbouncer: dist/.built ## Client tests with a transaction-pooling PgBouncer in front of the pool (PGBOUNCER=path names it)
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin" command -v "$${PGBOUNCER:-pgbouncer}" > /dev/null || { echo 'there is no pgbouncer: install it (apt-get install pgbouncer), or name it by PGBOUNCER' >&2; exit 1; }
+	TEST_POOLER=pgbouncer npm test -- $(or $(TEST),test/client)
+
+.PHONY: check-extension
+check-extension: ## The extension on a server of its own: install, then installcheck (needs pg_config, changes nothing there)
+	test/extension.sh
+
+.PHONY: mutations
+mutations: dist/.built ## Take out each guard of the client in turn: its test has to fail (ONLY=text for some of them)
+	ONLY="$(ONLY)" npm run mutations
+
 .PHONY: check
 check: node_modules/.installed ## Formatter, linter and types
 	npm run check
@@ -53,11 +91,12 @@ migrations: dist/.built ## Write the committed migration from sql/
 
 .PHONY: distclean
 distclean: ## Remove everything that was built or installed here
-	rm -rf dist node_modules coverage $(SCRIPT)
+	rm -rf dist node_modules coverage $(DATA_built)
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
-	@echo '  install      Install the extension (PGXS, honours PG_CONFIG)'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo '  install          Install the extension (PGXS, honours PG_CONFIG)'
+	@echo '  installcheck     Test it on a running server, found by PGHOST and the like (PGXS, honours PG_CONFIG)'
 
 endif

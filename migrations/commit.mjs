@@ -1,8 +1,9 @@
 /*
- * Writes the committed migration from sql/, with graphile-migrate's own commit (make migrations).
+ * Writes what follows from sql/ (make migrations): the committed migrations, with graphile-migrate's own commit, and
+ * schema.sql, which shows a reviewer what a change does to an installed schema.
  *
- * Until 0.1.0 is released there is one migration, which is made anew from the whole of sql/. From then on it must not
- * change any more: a migration that follows holds only what changes.
+ * The first migration is the whole of the first version, and each script of sql/upgrades is one more. What was released
+ * must not change any more, so only the newest is made anew.
  *
  * The work is done on a copy: commit empties the folder that it commits, and would write through links into sql/.
  */
@@ -13,23 +14,30 @@ import { fileURLToPath } from 'node:url';
 import { commit, Logger } from 'graphile-migrate';
 import postgres from 'postgres';
 import { startEmbeddedPostgres } from '../dist/cli/embedded-postgres.js';
-import { SQL_FOLDER, sqlFiles } from '../dist/schema/files.js';
+import { describeSchema } from '../dist/schema/describe.js';
+import { upgradeFiles } from '../dist/schema/files.js';
+import { installScript } from '../dist/schema/script.js';
 
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const committedFolder = fileURLToPath(new URL('committed/', import.meta.url));
+const schemaFile = fileURLToPath(new URL('schema.sql', import.meta.url));
 const workFolder = mkdtempSync(join(tmpdir(), 'module-cache-migrations-'));
 const clusterFolder = `${workFolder}-server`;
 
-const current = join(workFolder, 'current');
-mkdirSync(current);
-for (const { name } of sqlFiles()) copyFileSync(join(SQL_FOLDER, name), join(current, name));
+const upgrades = upgradeFiles();
+const newest = upgrades.at(-1);
+for (const folder of ['committed', 'current']) mkdirSync(join(workFolder, folder));
+const released = readdirSync(committedFolder).sort().slice(0, upgrades.length);
+for (const name of released) copyFileSync(join(committedFolder, name), join(workFolder, 'committed', name));
+writeFileSync(join(workFolder, 'current', '010-upgrade.sql'), newest.text);
 
 const server = await startEmbeddedPostgres({ dataDirectory: clusterFolder, settings: { fsync: false } });
+const database = (name) => Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
+const connect = (url) => postgres(url, { max: 1, onnotice: () => {} });
 try {
-  const sql = postgres(server.url, { max: 1, onnotice: () => {} });
-  await sql`create database module_cache`;
-  await sql.end();
-  const database = (name) => Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
+  const admin = connect(server.url);
+  await admin`create database module_cache`;
+  await admin`create database fresh`;
+  await admin.end();
   await commit(
     {
       connectionString: database('module_cache'),
@@ -38,18 +46,26 @@ try {
       migrationsFolder: workFolder,
       logger: new Logger(() => (level, line) => level === 'error' && console.error(line)),
     },
-    `module cache ${version}`,
+    `module cache ${newest.to}`,
   );
   // Its pools close themselves shortly afterwards, and end the process if the server is gone by then.
   await new Promise((resolve) => setTimeout(resolve, 500));
 
-  rmSync(committedFolder, { recursive: true, force: true });
-  mkdirSync(committedFolder);
-  for (const name of readdirSync(join(workFolder, 'committed'))) {
+  for (const name of readdirSync(committedFolder)) {
+    if (!released.includes(name)) rmSync(join(committedFolder, name));
+  }
+  for (const name of readdirSync(join(workFolder, 'committed')).sort()) {
+    if (released.includes(name)) continue;
     // Written anew, because graphile-migrate leaves its files read-only.
     writeFileSync(join(committedFolder, name), readFileSync(join(workFolder, 'committed', name)));
     console.log(`migrations/committed/${name}`);
   }
+
+  const fresh = connect(database('fresh'));
+  await fresh.begin((transaction) => transaction.unsafe(installScript()));
+  writeFileSync(schemaFile, await describeSchema(fresh));
+  await fresh.end();
+  console.log('migrations/schema.sql');
 } finally {
   await server.stop('immediate');
   for (const folder of [workFolder, clusterFolder]) rmSync(folder, { recursive: true, force: true });

@@ -13,7 +13,7 @@ comment on schema module_cache is
 create function module_cache.schema_version() returns text
   language sql immutable parallel safe
 begin atomic
-  select '0.1.0'::text;
+  select '0.2.0'::text;
 end;
 
 comment on function module_cache.schema_version() is

@@ -23,7 +23,7 @@ $$;
 
 revoke all on all functions in schema module_cache from public;
 
-create function module_cache.grant_roles() returns void
+create function module_cache.grant_roles() returns setof text
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
@@ -37,10 +37,11 @@ declare
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
   v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
 begin
-  for v_role in
-    select r.rolname from pg_roles r
-    where r.rolname in ('module_cache_reader', 'module_cache_writer', 'module_cache_operator')
-  loop
+  foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
+    if to_regrole(v_role) is null then
+      return next v_role;
+      continue;
+    end if;
     execute format('grant usage on schema module_cache to %I', v_role);
     execute format('grant execute on function %s to %I',
       case v_role
@@ -57,7 +58,7 @@ end;
 $$;
 
 comment on function module_cache.grant_roles() is
-  'Grants the three roles what they may do, as far as they exist; run it again after creating one.';
+  'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
 
 revoke all on function module_cache.grant_roles() from public;
 do $$ begin perform module_cache.grant_roles(); end $$;

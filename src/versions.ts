@@ -1,7 +1,7 @@
 import { ModuleCacheError } from './errors.js';
 
 /** Of this client. */
-export const VERSION = '0.1.0';
+export const VERSION = '0.2.0';
 
 /**
  * Client and schema are deployed one after the other, so each says how old the other may be: the client by this, the

@@ -66,9 +66,10 @@ program
 program
   .command('sql')
   .description("print the install script, for people's own migration tool")
-  .action(async () => {
-    const { installScript } = await import('../schema/script.js');
-    process.stdout.write(installScript());
+  .option('--from <version>', 'print what upgrades a schema of this version instead')
+  .action(async ({ from }: { from?: string }) => {
+    const { installScript, upgradeScript } = await import('../schema/script.js');
+    process.stdout.write(from === undefined ? installScript() : upgradeScript(from));
   });
 
 program

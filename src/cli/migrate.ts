@@ -10,5 +10,12 @@ export async function migrateCommand(options: DatabaseOptions): Promise<void> {
     },
   });
   if (options.json) print(JSON.stringify(result));
-  else print(`schema module_cache ${result.version}, ${result.applied.length} migrations applied`);
+  else {
+    print(`schema module_cache ${result.version}, ${result.applied.length} migrations applied`);
+    for (const role of result.missingRoles) {
+      print(
+        `left out: role ${role}, which this user may not create (then: select module_cache.grant_roles())`,
+      );
+    }
+  }
 }

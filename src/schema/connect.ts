@@ -1,5 +1,7 @@
 import postgres, { type Sql } from 'postgres';
+import { openDedicated } from '../connection.js';
 import { ModuleCacheError } from '../errors.js';
+import { keepsSession } from '../pooler.js';
 
 const MINIMUM_SERVER = 15;
 
@@ -15,6 +17,8 @@ export async function connectForMigration(databaseUrl: string | undefined): Prom
       max: 1,
       max_lifetime: null,
       fetch_types: false,
+      // Asked once each, and a pooler would look for them in another session.
+      prepare: false,
       onnotice: () => {},
       connection: { application_name: 'module-cache migrate' },
       ...extra,
@@ -63,4 +67,21 @@ async function requireServer(sql: Sql): Promise<void> {
       hint: 'Give the URL of the primary: the schema is installed there.',
     });
   }
+}
+
+/**
+ * The lock that keeps installs apart, and the one that graphile-migrate takes for itself, belong to a session: where
+ * sessions are shared they are left behind in one of them, and nothing can be installed until the pooler closes it.
+ *
+ * @throws ModuleCacheError MC107
+ */
+export async function requireOwnSession(sql: Sql): Promise<void> {
+  const own = await keepsSession(sql, () =>
+    openDedicated(sql, { max: 1, prepare: false, fetch_types: false }),
+  );
+  if (own) return;
+  throw new ModuleCacheError('MC107', 'the schema is not installed through a pooler in transaction mode', {
+    detail: 'its locks would be left behind in sessions that others use',
+    hint: 'Give the URL of Postgres itself: "module-cache migrate --database-url <url>", "module-cache serve --listen-url <url>".',
+  });
 }

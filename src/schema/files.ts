@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ModuleCacheError } from '../errors.js';
+import { isOlder } from '../versions.js';
 
 const packageFolder = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -18,6 +19,23 @@ export interface SqlFile {
 export interface CommittedMigration extends SqlFile {
   /** What `graphile_migrate.migrations` knows it by. */
   readonly hash: string;
+}
+
+/** A script that brings an installed schema from one version to the next. */
+export interface UpgradeFile extends SqlFile {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** The upgrade scripts, the oldest first; each begins where the one before it ends. */
+export function upgradeFiles(folder = SQL_FOLDER): UpgradeFile[] {
+  return readdirSync(join(folder, 'upgrades'))
+    .flatMap((name) => {
+      const [, from, to] = /^(\d+\.\d+\.\d+)--(\d+\.\d+\.\d+)\.sql$/.exec(name) ?? [];
+      if (from === undefined || to === undefined) return [];
+      return [{ name, from, to, text: readFileSync(join(folder, 'upgrades', name), 'utf8') }];
+    })
+    .sort((a, b) => (isOlder(a.to, b.to) ? -1 : 1));
 }
 
 /** The database side, in load order. */

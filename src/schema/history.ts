@@ -1,6 +1,9 @@
 import type { Sql } from 'postgres';
 import type { CommittedMigration } from './files.js';
 
+/** Roles belong to the server, not to the database. */
+export const ROLES = ['module_cache_reader', 'module_cache_writer', 'module_cache_operator'];
+
 /** What a database has of us, and what of graphile-migrate. */
 export interface InstalledState {
   /** Null if there is no schema `module_cache`. */

@@ -1,16 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from 'postgres';
 import { ModuleCacheError } from '../errors.js';
-import { connectForMigration } from './connect.js';
+import { isOlder, VERSION } from '../versions.js';
+import { connectForMigration, requireOwnSession } from './connect.js';
 import { connectionStringOf } from './connection-string.js';
-import { committedMigrations, MIGRATIONS_FOLDER } from './files.js';
+import { type CommittedMigration, committedMigrations, MIGRATIONS_FOLDER } from './files.js';
 import { runGraphileMigrate } from './graphile.js';
-import { planMigration, readInstalledState } from './history.js';
+import { type InstalledState, type Plan, planMigration, ROLES, readInstalledState } from './history.js';
 
 const POLL_MS = 50;
 
 export interface MigrateOptions {
-  /** Without it the `PG*` environment variables tell. Not through a transaction-pooling PgBouncer. */
+  /** Without it the `PG*` environment variables tell. Through a pooler in transaction mode nothing is installed. */
   databaseUrl?: string;
   onLog?: (line: string) => void;
   /** How long to wait for other processes that do the same. Default: 120,000 ms. */
@@ -26,6 +27,8 @@ export interface MigrateResult {
   readonly version: string;
   /** Who keeps the schema up to date. */
   readonly managedBy: 'migrations' | 'extension' | 'script';
+  /** Roles that this user may not create: `select module_cache.grant_roles()` once somebody else has. */
+  readonly missingRoles: readonly string[];
 }
 
 /**
@@ -33,17 +36,23 @@ export interface MigrateResult {
  * schema that was installed by another way is left alone.
  *
  * @throws ModuleCacheError MC004 if the database cannot hold the schema, MC005 if it is a standby, MC102 if other
- *   processes held the lock for too long; and the errors of postgres.js if it cannot be reached
+ *   processes held the lock for too long, MC107 if there is something to do and a pooler shares the session; and the
+ *   errors of postgres.js if it cannot be reached
  */
 export async function migrate(options: MigrateOptions = {}): Promise<MigrateResult> {
   const { onLog = () => {}, timeoutMs = 120_000, migrationsFolder = MIGRATIONS_FOLDER } = options;
   const deadline = Date.now() + timeoutMs;
   const sql = await connectForMigration(options.databaseUrl);
+  const committed = committedMigrations(migrationsFolder);
   try {
+    const state = await readInstalledState(sql);
+    const plan = requirePlan(state, committed);
+    if (plan.kind === 'nothing') return await nothingToDo(sql, state, plan, onLog);
+    await requireOwnSession(sql);
     // graphile-migrate fails if another run is in progress, and a fleet starts all its processes at once. Asked again
     // and again instead of waited for inside a statement, whose snapshot would hold up others.
     while (Date.now() < deadline) {
-      const result = (await lock(sql)) ? await migrateLocked(sql, migrationsFolder, onLog) : null;
+      const result = (await lock(sql)) ? await migrateLocked(sql, committed, migrationsFolder, onLog) : null;
       if (result !== null) return result;
       await sleep(POLL_MS);
     }
@@ -66,17 +75,13 @@ async function lock(sql: Sql): Promise<boolean> {
 /** Null if graphile-migrate is busy: with the application's migrations, or with those of a process that was killed. */
 async function migrateLocked(
   sql: Sql,
+  committed: readonly CommittedMigration[],
   migrationsFolder: string,
   onLog: (line: string) => void,
 ): Promise<MigrateResult | null> {
-  const committed = committedMigrations(migrationsFolder);
   const before = await readInstalledState(sql);
-  const plan = planMigration(before, committed);
-  if (plan.kind === 'refuse') throw refusals[plan.because]();
-  if (plan.kind === 'nothing') {
-    onLog(reasons[plan.because]);
-    return { applied: [], version: before.schema?.version ?? '', managedBy: managers[plan.because] };
-  }
+  const plan = requirePlan(before, committed);
+  if (plan.kind === 'nothing') return nothingToDo(sql, before, plan, onLog);
   if (plan.kind === 'reinstall') await sql`delete from graphile_migrate.migrations`;
   try {
     await runGraphileMigrate({ connectionString: await connectionStringOf(sql), migrationsFolder }, onLog);
@@ -90,15 +95,53 @@ async function migrateLocked(
     applied: pending.map(({ name }) => name),
     version: after.schema?.version ?? '',
     managedBy: 'migrations',
+    missingRoles: await missingRoles(sql),
+  };
+}
+
+async function missingRoles(sql: Sql): Promise<string[]> {
+  const rows = await sql<{ name: string }[]>`
+    select r.name
+    from unnest(string_to_array(${ROLES.join()}, ',')) r (name)
+    where to_regrole(r.name) is null`;
+  return rows.map(({ name }) => name);
+}
+
+/** @throws ModuleCacheError MC004 for a database that the schema cannot be installed into */
+function requirePlan(
+  state: InstalledState,
+  committed: readonly CommittedMigration[],
+): Exclude<Plan, { kind: 'refuse' }> {
+  const plan = planMigration(state, committed);
+  if (plan.kind === 'refuse') throw refusals[plan.because]();
+  return plan;
+}
+
+async function nothingToDo(
+  sql: Sql,
+  { schema }: InstalledState,
+  { because }: Extract<Plan, { kind: 'nothing' }>,
+  onLog: (line: string) => void,
+): Promise<MigrateResult> {
+  const version = schema?.version ?? '';
+  onLog(reasons[because](version));
+  return {
+    applied: [],
+    version,
+    managedBy: managers[because],
+    missingRoles: await missingRoles(sql),
   };
 }
 
 const reasons = {
-  current: 'the schema module_cache is up to date',
-  newer: 'the schema module_cache is newer than this client, and stays as it is',
-  extension:
+  current: () => 'the schema module_cache is up to date',
+  newer: () => 'the schema module_cache is newer than this client, and stays as it is',
+  extension: () =>
     'the schema module_cache belongs to the extension: upgrade it with alter extension module_cache update',
-  script: 'the schema module_cache was installed without these migrations, and stays as it is',
+  script: (version: string) =>
+    isOlder(version, VERSION)
+      ? `the schema module_cache ${version} was installed without these migrations: upgrade it with the output of module-cache sql --from ${version}`
+      : 'the schema module_cache was installed without these migrations, and stays as it is',
 } as const;
 
 const managers = {

@@ -2,7 +2,7 @@ import type { Sql } from 'postgres';
 import { ModuleCacheError } from '../errors.js';
 import { connectForMigration } from './connect.js';
 import { committedMigrations } from './files.js';
-import { type InstalledState, readInstalledState } from './history.js';
+import { type InstalledState, ROLES, readInstalledState } from './history.js';
 
 export interface UninstallOptions {
   /** Without it the `PG*` environment variables tell. */
@@ -18,7 +18,6 @@ export interface UninstallResult {
   readonly kept: readonly { readonly what: string; readonly because: string }[];
 }
 
-const ROLES = ['module_cache_reader', 'module_cache_writer', 'module_cache_operator'];
 /** Uninstalling waits this long for transactions that use the cache, and meanwhile holds up those that come after. */
 const LOCK_TIMEOUT_MS = 5_000;
 

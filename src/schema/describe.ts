@@ -1,9 +1,6 @@
-/*
- * Writes a schema down from the catalog, as text that can be compared: in the order of names, without owners, and with
- * nothing in it that depends on who installed it, when, or by which way.
- */
+import type { Sql } from 'postgres';
 
-const sections = [
+const sections: readonly (readonly [title: string, query: string])[] = [
   [
     'types',
     `select format('type %I (%s)', t.relname, string_agg(format('%I %s', a.attname, format_type(a.atttypid, a.atttypmod)), ', ' order by a.attnum)) as line
@@ -81,13 +78,14 @@ const sections = [
 ];
 
 /**
- * @param sql a client of postgres.js
- * @returns {Promise<string>}
+ * Writes a schema down from the catalog, as text that can be compared: in the order of names, without owners, and with
+ * nothing in it that depends on who installed it, when, or by which way. Servers of different major versions spell
+ * some expressions differently.
  */
-export async function describeSchema(sql, schema = 'module_cache') {
-  const parts = [];
+export async function describeSchema(sql: Sql, schema = 'module_cache'): Promise<string> {
+  const parts: string[] = [];
   for (const [title, query] of sections) {
-    const rows = await sql.unsafe(query, [schema]);
+    const rows = await sql.unsafe<{ line: string }[]>(query, [schema]);
     const lines = rows.map(({ line }) => line.trim()).sort();
     parts.push(`-- ${title}\n\n${lines.map((line) => `${line.replace(/;$/, '')};`).join('\n\n')}\n`);
   }

@@ -1,0 +1,1735 @@
+-- types
+
+type module (realm_url text, canonical_path text);
+
+-- tables
+
+unlogged table _artifacts (
+  realm_url text collate "C" not null,
+  canonical_path text collate "C" not null,
+  kind text collate "C" not null,
+  variant text collate "C" not null,
+  body text not null,
+  headers jsonb not null,
+  dependency_keys text[] not null,
+  is_error boolean not null,
+  generation xid8,
+  epoch uuid not null,
+  snapshot pg_snapshot not null,
+  put_xid xid8 not null,
+  module_hash bigint not null,
+  realm_hash bigint not null,
+  depends_on bigint[] not null,
+  created_at timestamp with time zone not null,
+  expires_at timestamp with time zone
+);
+
+unlogged table _epochs (
+  epoch uuid not null,
+  life text collate "C" not null,
+  written_by xid not null,
+  system_identifier bigint not null,
+  server_started_at timestamp with time zone not null
+);
+
+unlogged table _floors (
+  epoch uuid not null,
+  floor xid8 not null
+);
+
+unlogged table _generations (
+  key bigint not null,
+  xid xid8 not null,
+  epoch uuid,
+  realm_url text collate "C",
+  canonical_path text collate "C"
+);
+
+unlogged table _invalidations (
+  id bigint not null generated always as identity,
+  xid xid8 not null,
+  epoch uuid,
+  scope text not null,
+  realm_url text collate "C",
+  named_paths text[] not null default '{}'::text[],
+  canonical_paths text[] not null default '{}'::text[],
+  ignored bigint not null default 0,
+  invalidated_at timestamp with time zone not null default clock_timestamp(),
+  role_name name not null default SESSION_USER,
+  application_name text not null default current_setting('application_name'::text),
+  client_address inet default inet_client_addr(),
+  backend_pid integer not null default pg_backend_pid()
+);
+
+unlogged table _snapshots (
+  epoch uuid not null,
+  taken_at timestamp with time zone not null,
+  oldest_running xid8 not null
+);
+
+-- constraints
+
+module_cache._artifacts: _artifacts_pkey PRIMARY KEY (realm_url, canonical_path, kind, variant);
+
+-- indexes
+
+CREATE INDEX _artifacts_depends_on ON module_cache._artifacts USING gin (depends_on) WITH (fastupdate=off);
+
+CREATE INDEX _artifacts_epoch_xmin ON module_cache._artifacts USING btree (epoch, pg_snapshot_xmin(snapshot));
+
+CREATE INDEX _artifacts_expires_at ON module_cache._artifacts USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+CREATE INDEX _artifacts_module_hash ON module_cache._artifacts USING btree (module_hash);
+
+CREATE INDEX _generations_key_xid ON module_cache._generations USING btree (key, xid);
+
+CREATE INDEX _invalidations_xid ON module_cache._invalidations USING btree (xid);
+
+CREATE UNIQUE INDEX _artifacts_pkey ON module_cache._artifacts USING btree (realm_url, canonical_path, kind, variant);
+
+-- views
+
+view artifacts as
+ SELECT realm_url,
+    canonical_path,
+    kind,
+    variant,
+        CASE
+            WHEN (NOT module_cache._is_live(a.*)) THEN 'dead'::text
+            WHEN is_error THEN 'error'::text
+            ELSE 'live'::text
+        END AS status,
+    generation,
+    octet_length(body) AS bytes,
+    created_at,
+    expires_at,
+    dependency_keys,
+    headers,
+    body,
+    put_xid
+   FROM module_cache._artifacts a;
+
+view invalidations as
+ SELECT invalidated_at,
+    xid,
+    scope,
+    realm_url,
+    named_paths,
+    cardinality(canonical_paths) AS modules,
+    canonical_paths,
+    ignored,
+    role_name,
+    application_name,
+    client_address,
+    backend_pid
+   FROM module_cache._invalidations i
+  WHERE ((epoch IS NULL) OR (epoch = ( SELECT e.epoch
+           FROM module_cache._epochs e
+          WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
+         LIMIT 1)));
+
+view tombstones as
+ SELECT realm_url,
+    canonical_path,
+    max(xid) AS generation,
+    ( SELECT max(i.invalidated_at) AS max
+           FROM module_cache._invalidations i
+          WHERE (i.xid = max(g.xid))) AS invalidated_at
+   FROM module_cache._generations g
+  WHERE ((canonical_path IS NOT NULL) AND ((epoch IS NULL) OR (epoch = ( SELECT e.epoch
+           FROM module_cache._epochs e
+          WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
+         LIMIT 1))) AND (NOT (EXISTS ( SELECT
+           FROM module_cache._artifacts a
+          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))))
+  GROUP BY realm_url, canonical_path;
+
+-- functions
+
+CREATE OR REPLACE FUNCTION module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_payload text;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= 7000 then
+      perform pg_notify('module_cache_invalidated', v_payload);
+      return;
+    end if;
+  end if;
+  perform module_cache._broadcast_in_parts(scope, realm_url, canonical_paths, xid);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._broadcast_in_parts(scope text, realm_url text, canonical_paths text[], xid xid8)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  c_limit constant integer := 7000;
+  c_parts constant integer := 6;
+  v_payloads text[] := '{}';
+  v_payload text;
+  v_part text[] := '{}';
+  v_base constant integer := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes integer := v_base;
+  v_path text;
+  v_bytes integer;
+begin
+  foreach v_path in array canonical_paths loop
+    v_bytes := octet_length(to_json(v_path)::text) + 1;
+    if v_part_bytes + v_bytes > c_limit then
+      v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+      v_part := '{}';
+      v_part_bytes := v_base;
+    end if;
+    exit when v_part_bytes + v_bytes > c_limit or cardinality(v_payloads) >= c_parts;
+    v_part := v_part || v_path;
+    v_part_bytes := v_part_bytes + v_bytes;
+  end loop;
+  if v_part = '{}' then
+    perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || xid || '"}');
+    return;
+  end if;
+  v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+  foreach v_payload in array v_payloads loop
+    perform pg_notify('module_cache_invalidated', v_payload);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return hashtextextended(
+    concat_ws(e'\n', module_cache._require_artifact(realm_url, canonical_path, kind, variant),
+      canonical_path, kind, variant) collate "C", 3);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._clear(scope text, key bigint, realm_url text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_xid constant xid8 := pg_current_xact_id();
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
+begin
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
+  insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
+  perform module_cache._broadcast(scope, realm_url, null, v_xid);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._collect(epoch uuid, older_than interval, batch integer, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_snapshot constant pg_snapshot := module_cache._snapshot();
+  v_limit xid8;
+  v_floor xid8 := module_cache._floor(epoch);
+  v_next_floor xid8;
+  v_rows tid[];
+begin
+  -- For the trigger on deleted artifacts. Not a SET clause of this function: only a superuser could create that.
+  perform set_config('module_cache.collecting', 'on', true);
+  insert into module_cache._snapshots values (epoch, clock_timestamp(), pg_snapshot_xmin(v_snapshot));
+  select max(s.oldest_running) into v_limit
+  from module_cache._snapshots s
+  where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - older_than;
+  delete from module_cache._snapshots s where s.epoch <> _collect.epoch or s.oldest_running < v_limit;
+
+  -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
+  -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
+  select greatest(v_floor, max(i.xid)) into v_next_floor
+  from module_cache._invalidations i
+  where i.xid < v_limit and (i.epoch = _collect.epoch or i.epoch is null);
+
+  -- Below the next floor an artifact is either dead, or moved to the present snapshot, in which it is live as well.
+  v_rows := array(
+    select a.ctid from module_cache._artifacts a
+    where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
+    union
+    select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
+    union
+    select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
+    limit batch);
+  with candidates as materialized (
+    select a.ctid, module_cache._is_live(a) as live
+    from module_cache._artifacts a
+    where a.ctid = any (v_rows)
+    for update skip locked
+  ), deleted as (
+    delete from module_cache._artifacts a using candidates c where a.ctid = c.ctid and not c.live returning 1
+  ), moved as (
+    update module_cache._artifacts a set snapshot = v_snapshot from candidates c where a.ctid = c.ctid and c.live
+    returning 1
+  )
+  select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
+  perform set_config('module_cache.collecting', '', true);
+
+  -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
+  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+    insert into module_cache._floors values (epoch, v_next_floor);
+    v_floor := v_next_floor;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet.
+  delete from module_cache._floors f
+  where case f.epoch
+      when _collect.epoch then f.floor < v_floor
+      else _collect.epoch = (select e.epoch from module_cache._epoch() e)
+    end;
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into invalidations from deleted;
+  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._declared_key(realm_url text, key text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  c_url constant text := '^[a-z][a-z0-9+.-]*://';
+  v_host text;
+  v_path text;
+  v_own text;
+begin
+  if key !~* c_url then
+    return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
+  end if;
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
+  if starts_with(v_host || v_path, realm_url) then
+    v_own := substr(v_host || v_path, length(realm_url) + 1);
+    if v_own !~* c_url and v_own !~ '^/' then
+      return module_cache._dependency_key(nullif(v_own, ''));
+    end if;
+  end if;
+  return v_host
+    || regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._deleted_artifacts()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  -- Garbage collection removes only what is dead already, and says so for the time of its call.
+  if current_setting('module_cache.collecting', true) = 'on' then
+    return null;
+  end if;
+  perform module_cache._invalidate(d.realm_url, array_agg(distinct d.canonical_path), 0)
+  from deleted d
+  group by d.realm_url;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._dependency_hashes(realm_url text, dependency_keys text[])
+ RETURNS bigint[]
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_hashes bigint[] := '{}';
+  v_key text;
+  v_prefix text;
+  v_segment text;
+begin
+  foreach v_key in array dependency_keys loop
+    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
+      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
+      continue;
+    end if;
+    v_key := v_key || '/index';
+    v_prefix := substring(v_key from '^[^:]*://');
+    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
+      v_prefix := v_prefix || v_segment;
+      v_hashes := v_hashes
+        || module_cache._realm_hash(v_prefix)
+        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
+    end loop;
+  end loop;
+  return array(select distinct h from unnest(v_hashes) h);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._dependency_key(canonical_path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN (canonical_path ~ '^/|(^|/)\.|\.d\.ts'::text) THEN regexp_replace(canonical_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)/index)+$'::text, ''::text)
+             ELSE regexp_replace(canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index)+$'::text, ''::text)
+         END AS regexp_replace;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._ensure_epoch()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if (select e.epoch from module_cache._epoch() e) is not null
+    or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+    or not pg_try_advisory_xact_lock(hashtextextended('module_cache.epoch', 0))
+  then
+    return;
+  end if;
+  -- Whoever held the lock until now has committed: look again, in a new snapshot.
+  if (select e.epoch from module_cache._epoch() e) is null then
+    perform module_cache._renew_epoch();
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._epoch()
+ RETURNS TABLE(epoch uuid, life text)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+ SELECT e.epoch,
+     e.life
+    FROM module_cache._epochs e
+   WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
+  LIMIT 1;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._floor(epoch uuid)
+ RETURNS xid8
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return coalesce((select max(f.floor) from module_cache._floors f where f.epoch = _floor.epoch), '0');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._global_hash()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (0)::bigint AS int8;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._has_short_lock_timeout()
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (((current_setting('lock_timeout'::text))::interval >= '00:00:00.000001'::interval) AND ((current_setting('lock_timeout'::text))::interval <= '00:00:00.999'::interval));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._holds_claim(claim_key bigint)
+ RETURNS boolean
+ LANGUAGE sql
+BEGIN ATOMIC
+ SELECT (EXISTS ( SELECT
+            FROM pg_locks l
+           WHERE ((l.pid = pg_backend_pid()) AND (l.locktype = 'advisory'::text) AND (l.database = ( SELECT d.oid
+                    FROM pg_database d
+                   WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND (l.mode = 'ExclusiveLock'::text) AND ((((l.classid)::bigint << 32) | (l.objid)::bigint) = _holds_claim.claim_key)))) AS "exists";
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._importers(epoch uuid, module_hashes bigint[], OUT realm_urls text[], OUT canonical_paths text[], OUT hashes bigint[])
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_indexscan TO 'off'
+ SET enable_material TO 'off'
+ SET enable_bitmapscan TO 'on'
+ SET enable_nestloop TO 'on'
+ SET gin_fuzzy_search_limit TO '0'
+ SET jit TO 'off'
+AS $function$
+begin
+  with recursive reached (module_hash) as (
+    select unnest(module_hashes)
+    union
+    select a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.depends_on @> array[r.module_hash]
+    where a.epoch is not distinct from _importers.epoch
+  ), modules as (
+    select distinct a.realm_url, a.canonical_path, a.module_hash
+    from reached r
+    join module_cache._artifacts a on a.module_hash = r.module_hash
+    where a.epoch is not distinct from _importers.epoch
+  )
+  select array_agg(m.realm_url), array_agg(m.canonical_path), array_agg(m.module_hash)
+  into realm_urls, canonical_paths, hashes
+  from modules m;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._insert(artifact module_cache._artifacts)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET lock_timeout TO '1ms'
+AS $function$
+declare
+  v_next_timeout text;
+begin
+  foreach v_next_timeout in array array['10ms', '100ms', null] loop
+    begin
+      insert into module_cache._artifacts select artifact.* on conflict do nothing;
+      return found;
+    exception when lock_not_available then
+      perform set_config('lock_timeout', v_next_timeout, true) where v_next_timeout is not null;
+    end;
+  end loop;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint, OUT realm_urls text[], OUT invalidated_paths text[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'on'
+ SET gin_fuzzy_search_limit TO '0'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_epoch uuid;
+  v_xid constant xid8 := pg_current_xact_id();
+  v_named bigint[];
+  v_hashes bigint[];
+  v_has_importers boolean := true;
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
+  v_realm record;
+begin
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  if cardinality(canonical_paths) = 1 then
+    v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
+  else
+    v_named := array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path));
+  end if;
+
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  if cardinality(v_named) <= 100 then
+    select
+      array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
+      exists (select from module_cache._artifacts i where i.depends_on && v_named)
+    into realm_urls, invalidated_paths, v_hashes, v_has_importers
+    from (
+      select distinct s.realm_url, s.canonical_path, s.module_hash
+      from module_cache._artifacts s
+      where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
+    ) a;
+  end if;
+  if v_has_importers then
+    select i.realm_urls, i.canonical_paths, i.hashes into realm_urls, invalidated_paths, v_hashes
+    from module_cache._importers(v_epoch, v_named) i;
+  end if;
+
+  if v_hashes is null then
+    realm_urls := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    invalidated_paths := canonical_paths;
+    v_hashes := v_named;
+  elsif invalidated_paths <> canonical_paths or not realm_url = all (realm_urls) then
+    -- A name without an extension stands for the modules that have its key, unless there are none yet.
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into realm_urls, invalidated_paths, v_hashes
+    from (
+      select r.realm_url, r.path, r.hash from unnest(realm_urls, invalidated_paths, v_hashes) r (realm_url, path, hash)
+      union
+      select _invalidate.realm_url, n.path, n.hash
+      from unnest(canonical_paths, v_named) n (path, hash)
+      where module_cache._dependency_key(n.path) <> n.path
+        or n.hash not in (
+          select r.hash from unnest(realm_urls, v_hashes) r (realm_url, hash) where r.realm_url = _invalidate.realm_url)
+    ) m;
+  end if;
+
+  -- What is inserted waits for no other transaction, but it may wait a moment for a new page of the table.
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
+  insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
+  select m.hash, v_xid, v_epoch, m.realm_url, m.path
+  from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
+  -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
+  if not realm_url = all (realm_urls) then
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    select
+      v_xid, v_epoch, 'module', m.realm_url,
+      case when m.realm_url = _invalidate.realm_url then canonical_paths else '{}' end,
+      array_agg(m.path),
+      case when m.realm_url = _invalidate.realm_url then ignored else 0 end
+    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+    group by m.realm_url;
+  elsif invalidated_paths <> '{}' or ignored > 0 then
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
+  end if;
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
+
+  if not realm_url = all (realm_urls) then
+    for v_realm in
+      select m.realm_url as url, array_agg(m.path) as paths
+      from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+      group by m.realm_url
+    loop
+      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+    end loop;
+  elsif invalidated_paths <> '{}' then
+    perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._is_live(artifact module_cache._artifacts)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return artifact.epoch is not distinct from v_epoch
+    and coalesce(artifact.expires_at > clock_timestamp(), true)
+    and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
+    and not module_cache._is_outdated(
+      v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._is_newer(a pg_snapshot, b pg_snapshot)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if pg_snapshot_xmax(a) <> pg_snapshot_xmax(b) then
+    return pg_snapshot_xmax(a) > pg_snapshot_xmax(b);
+  end if;
+  return (select count(*) from pg_snapshot_xip(a)) < (select count(*) from pg_snapshot_xip(b));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._is_off(setting text)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (lower(COALESCE(current_setting(setting, true), ''::text)) = ANY (ARRAY['off'::text, 'false'::text, 'no'::text, '0'::text]));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._is_outdated(epoch uuid, snapshot pg_snapshot, module_hash bigint, realm_hash bigint, depends_on bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_xmin constant xid8 := pg_snapshot_xmin(snapshot);
+begin
+  if (select max(i.xid) from module_cache._invalidations i) < v_xmin then
+    return false;
+  end if;
+  return exists (
+    select
+    from module_cache._generations g
+    where g.key = any (array[module_hash, realm_hash, 0] || depends_on)
+      and g.xid >= v_xmin
+      and not pg_visible_in_snapshot(g.xid, snapshot)
+      and (g.epoch = _is_outdated.epoch or g.epoch is null));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._may_notify()
+ RETURNS boolean
+ LANGUAGE sql
+BEGIN ATOMIC
+ SELECT ((NOT module_cache._is_off('module_cache.notify'::text)) AND (pg_notification_queue_usage() < (0.5)::double precision) AND (NOT module_cache._has_short_lock_timeout()));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._module_hash(realm_url text, canonical_path text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT hashtextextended((realm_url || module_cache._dependency_key(canonical_path)), (1)::bigint) AS hashtextextended;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
+ RETURNS xid8
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return (
+    select max(g.xid)
+    from module_cache._generations g
+    where g.key = _newest_generation.key and (g.epoch = _newest_generation.epoch or g.epoch is null));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._parse_token(token text, OUT life text, OUT snapshot pg_snapshot)
+ RETURNS record
+ LANGUAGE plpgsql
+ IMMUTABLE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$' then
+    life := split_part(token, '/', 1);
+    begin
+      snapshot := split_part(token, '/', 2)::pg_snapshot;
+    exception when invalid_text_representation then
+      snapshot := null;
+    end;
+  end if;
+  if snapshot is null then
+    perform module_cache._raise('MC002', 'not a token', format('token: %L', left(token, 200)),
+      'Pass a token exactly as get or changes_since returned it.');
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._path(realm_url text, canonical_path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN ((octet_length(realm_url) + octet_length(canonical_path)) > 2000) THEN NULL::text
+             WHEN ((canonical_path <> ''::text) AND (canonical_path !~ '^/|[?#]|(^|/)\.\.?(/|$)'::text)) THEN canonical_path
+             ELSE NULL::text
+         END AS "case";
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._payload(scope text, realm_url text, canonical_paths text[], xid xid8)
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (((((('{"k":'::text || to_json(scope)) ||
+         CASE
+             WHEN (realm_url IS NULL) THEN ''::text
+             ELSE (',"r":'::text || to_json(realm_url))
+         END) ||
+         CASE
+             WHEN (canonical_paths IS NULL) THEN ''::text
+             ELSE (',"m":'::text || array_to_json(canonical_paths))
+         END) || ',"x":"'::text) || xid) || '"}'::text);
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._raise(errcode text, message text, detail text, hint text)
+ RETURNS void
+ LANGUAGE plpgsql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  raise exception using
+    errcode = _raise.errcode,
+    message = _raise.message,
+    detail = coalesce(_raise.detail, ''),
+    hint = _raise.hint;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._realm(realm_url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN (octet_length(realm_url) > 2000) THEN NULL::text
+             WHEN ((realm_url ~ '^[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\\]*/([^?#]*/)?$'::text) AND (realm_url !~ '[\x01-\x20\x7f]'::text) AND (regexp_replace(realm_url, '^[^:]*://[^/]*/'::text, ''::text) !~ '(^|/)\.\.?(/|$)'::text)) THEN (lower(("substring"(realm_url, '^[^:]*://[^/]*'::text) COLLATE "C")) || substr(realm_url, (length("substring"(realm_url, '^[^:]*://[^/]*'::text)) + 1)))
+             ELSE NULL::text
+         END AS "case";
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._realm_hash(realm_url text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT hashtextextended(realm_url, (2)::bigint) AS hashtextextended;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._renew_epoch()
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
+  v_epoch uuid;
+begin
+  select e.epoch into v_epoch
+  from module_cache._epochs e
+  where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
+
+  if not found then
+    v_epoch := gen_random_uuid();
+    insert into module_cache._epochs
+    values (v_epoch, '', '0', v_system_identifier, '-infinity');
+    -- A prepared transaction that invalidated may have survived the crash that took its generation along. As long as
+    -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
+    if exists (select from pg_prepared_xacts p where p.database = current_database()) then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  end if;
+
+  delete from module_cache._epochs e where e.epoch <> v_epoch or e.xmin <> e.written_by and e.written_by <> '0';
+  update module_cache._epochs e
+  set life = replace(v_epoch::text, '-', '') || '-' ||
+        to_hex((extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint),
+      server_started_at = pg_postmaster_start_time()
+  where e.epoch = v_epoch;
+  update module_cache._epochs e set written_by = e.xmin where e.epoch = v_epoch;
+  return v_epoch;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._require_artifact(realm_url text, canonical_path text, kind text, variant text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  if module_cache._path(v_realm, canonical_path) is null then
+    perform module_cache._raise('MC001', 'not a canonical path', format('canonical_path: %L', left(canonical_path, 200)),
+      'A canonical path is not empty, has no leading "/", no "?" or "#", no "." or ".." segment, and takes at most 2000 bytes together with its realm.');
+  end if;
+  if kind is null or octet_length(kind) not between 1 and 64 then
+    perform module_cache._raise('MC001', 'not a kind', format('kind: %L', left(kind, 200)),
+      'A kind is 1 to 64 bytes, for example transpile.');
+  end if;
+  if variant is null or octet_length(variant) > 500 then
+    perform module_cache._raise('MC001', 'not a variant', format('variant: %L', left(variant, 200)),
+      'A variant is at most 500 bytes; pass an empty string for none.');
+  end if;
+  return v_realm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._require_past(snapshot pg_snapshot)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_last xid8;
+begin
+  if pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot()) then
+    return;
+  end if;
+  v_last := (pg_snapshot_xmax(snapshot)::text::numeric - 1)::text::xid8;
+  begin
+    perform pg_xact_status(v_last);
+  exception when invalid_parameter_value then
+    perform module_cache._raise('MC002', 'a token or cursor from the future',
+      format('It has seen transaction %s, which has not begun.', v_last),
+      'Pass a token exactly as get or changes_since of this database returned it.');
+  end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._require_realm(realm_url text)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._realm(realm_url);
+begin
+  if v_realm is null then
+    perform module_cache._raise('MC001', 'not a realm URL', format('realm_url: %L', left(realm_url, 200)),
+      'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
+  end if;
+  return v_realm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._snapshot()
+ RETURNS pg_snapshot
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_snapshot constant pg_snapshot := pg_current_snapshot();
+  v_own constant xid8 := pg_current_xact_id_if_assigned();
+begin
+  if v_own is null or v_own >= pg_snapshot_xmax(v_snapshot) then
+    return v_snapshot;
+  end if;
+  return (
+    select format('%s:%s:%s', min(x.xid), pg_snapshot_xmax(v_snapshot), string_agg(x.xid::text, ',' order by x.xid))
+    from (select pg_snapshot_xip(v_snapshot) union select v_own) x (xid));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._store(artifact module_cache._artifacts)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_old module_cache._artifacts;
+  v_inserted boolean;
+begin
+  for v_attempt in 1..2 loop
+    select a.* into v_old
+    from module_cache._artifacts a
+    where a.realm_url = artifact.realm_url
+      and a.canonical_path = artifact.canonical_path
+      and a.kind = artifact.kind
+      and a.variant = artifact.variant
+    for update skip locked;
+
+    if found then
+      if module_cache._is_newer(v_old.snapshot, artifact.snapshot) and module_cache._is_live(v_old) then
+        return 'older';
+      end if;
+      update module_cache._artifacts a
+      set body = artifact.body,
+          headers = artifact.headers,
+          dependency_keys = artifact.dependency_keys,
+          is_error = artifact.is_error,
+          generation = artifact.generation,
+          epoch = artifact.epoch,
+          snapshot = artifact.snapshot,
+          put_xid = artifact.put_xid,
+          depends_on = artifact.depends_on,
+          created_at = artifact.created_at,
+          expires_at = artifact.expires_at
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant;
+      return 'stored';
+    end if;
+
+    -- The row is absent, or somebody holds it.
+    v_inserted := module_cache._insert(artifact);
+    if v_inserted then
+      return 'stored';
+    end if;
+    -- It has appeared since, or is held; the second attempt tells which.
+    exit when v_inserted is null;
+  end loop;
+  return 'contended';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.changes_since(INOUT cursor text, OUT complete boolean, OUT changes jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  c_too_many constant integer := 100000;
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_epoch uuid;
+  v_current_life text;
+begin
+  complete := false;
+  changes := '[]';
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: tokens and cursors have no meaning on a standby.');
+  end if;
+  if cursor is not null then
+    select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(cursor collate "C") p;
+  end if;
+
+  select e.epoch, e.life into v_epoch, v_current_life from module_cache._epoch() e;
+  if v_epoch is null then
+    perform module_cache._ensure_epoch();
+    select e.life into v_current_life from module_cache._epoch() e;
+  end if;
+  if v_epoch is null or v_life is distinct from v_current_life then
+    cursor := v_current_life || '/' || module_cache._snapshot();
+    return;
+  end if;
+
+  -- One statement reads rows, floor and snapshot together: the next cursor has seen exactly what is returned. The
+  -- rows are counted before they are put together: what is too much may not even fit into one value. (They are put
+  -- together as text, because jsonb_agg of Postgres 18 takes a minute for 100,000 paths.)
+  with missed as materialized (
+    select l.*
+    from (
+      select i.* from module_cache._invalidations i
+      where i.xid >= pg_snapshot_xmax(v_snapshot)
+      union all
+      select i.* from module_cache._invalidations i
+      where i.xid = any (array(select pg_snapshot_xip(v_snapshot)))
+    ) l
+    where (l.epoch = v_epoch or l.epoch is null)
+      and l.xid is distinct from pg_current_xact_id_if_assigned()
+  ), reached as (
+    select
+      module_cache._snapshot() as snapshot,
+      pg_snapshot_xmin(v_snapshot) >= module_cache._floor(v_epoch)
+        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete
+    from missed m
+  )
+  select
+    r.snapshot, r.complete,
+    '[' || coalesce(
+      (
+        select
+          string_agg(
+            module_cache._payload(
+              m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid),
+            ',' order by m.xid, m.id)
+        from missed m
+        where r.complete and (m.scope <> 'module' or m.canonical_paths <> '{}')
+      ),
+      '') || ']'
+  into cursor, complete, changes
+  from reached r;
+
+  perform module_cache._require_past(v_snapshot);
+  cursor := v_current_life || '/' || cursor;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.claim(realm_url text, canonical_path text, kind text, variant text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: a claim on a standby excludes nobody.');
+  end if;
+  -- Advisory locks can be taken twice by one session; a claim cannot.
+  return not module_cache._holds_claim(v_key) and pg_try_advisory_lock(v_key);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.clear_all()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  perform module_cache._clear('global', module_cache._global_hash(), null);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.clear_realm(realm_url text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  perform module_cache._clear('realm', module_cache._realm_hash(v_realm), v_realm);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.coherence_token()
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return coalesce((select e.life from module_cache._epoch() e), repeat('0', 32) || '-0') || '@' || pg_current_xact_id();
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.collect_garbage(older_than interval DEFAULT '01:00:00'::interval, batch integer DEFAULT 10000, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  if older_than is null or older_than not between interval '0' and interval '1000 years' or batch is null or batch < 1 then
+    perform module_cache._raise('MC003', 'not a retention or batch size',
+      format('older_than: %s, batch: %s', older_than, batch),
+      'Pass an interval from 0 to 1000 years and a positive number of rows.');
+  end if;
+  artifacts := 0;
+  renewed := 0;
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  -- One collector at a time; a second one has nothing to add.
+  if v_epoch is null or not pg_try_advisory_xact_lock(hashtextextended('module_cache.garbage', 0)) then
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'read committed' then
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, older_than, batch) c;
+    return;
+  end if;
+  begin
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, older_than, batch) c;
+  exception when serialization_failure then
+    complete := false;
+  end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.get(realm_url text, canonical_path text, kind text DEFAULT 'transpile'::text, variant text DEFAULT ''::text, OUT status text, OUT body text, OUT headers jsonb, OUT dependency_keys text[], OUT generation xid8, OUT token text, OUT expires_in interval)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_realm text := realm_url;
+  v_normal_realm text;
+  v_epoch uuid;
+  v_artifact_epoch uuid;
+  v_snapshot pg_snapshot;
+  v_module_hash bigint;
+  v_realm_hash bigint;
+  v_depends_on bigint[];
+  v_is_live boolean;
+  v_is_quiet boolean;
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: the cache is empty on a standby, and a token taken there has no meaning.');
+  end if;
+  loop
+    -- One look at the newest invalidation decides the reads of a quiet database: a snapshot whose xmin is above it has
+    -- seen every generation there is, and the floor is never above it. Whatever collation the caller's columns have,
+    -- keys compare by their bytes.
+    select
+      e.epoch,
+      case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
+      a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
+      a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
+      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      case when a.is_error then 'error' else 'hit' end,
+      a.body, a.headers, a.dependency_keys, a.generation,
+      case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
+    into
+      v_epoch,
+      token,
+      v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
+      v_is_live,
+      v_is_quiet,
+      status,
+      body, headers, dependency_keys, generation,
+      expires_in
+    from module_cache._epoch() e
+    left join module_cache._artifacts a
+      on a.realm_url = v_realm collate "C"
+      and a.canonical_path = get.canonical_path collate "C"
+      and a.kind = get.kind collate "C"
+      and a.variant = get.variant collate "C";
+    -- Stored rows are well-formed, so only a key without a row needs a check.
+    exit when v_artifact_epoch is not null;
+    v_normal_realm := module_cache._require_artifact(v_realm, canonical_path, kind, variant);
+    exit when v_normal_realm = v_realm collate "C";
+    v_realm := v_normal_realm;
+  end loop;
+
+  -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
+  if v_is_live and not v_is_quiet then
+    v_is_live := (
+      select
+        pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
+        and not exists (
+          select
+          from module_cache._generations g
+          where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
+            and g.xid >= pg_snapshot_xmin(v_snapshot)
+            and not pg_visible_in_snapshot(g.xid, v_snapshot)
+            and (g.epoch = v_epoch or g.epoch is null))
+      from module_cache._floors f
+      where f.epoch = v_epoch);
+  end if;
+  if v_is_live then
+    return;
+  end if;
+  status := 'miss';
+  body := null;
+  headers := null;
+  dependency_keys := null;
+  expires_in := null;
+  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, canonical_path));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.grant_roles()
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_role text;
+  v_reader constant text :=
+    'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
+    'coherence_token(), schema_version(), oldest_client()';
+  v_writer constant text := v_reader ||
+    ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
+  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+begin
+  foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
+    if to_regrole(v_role) is null then
+      return next v_role;
+      continue;
+    end if;
+    execute format('grant usage on schema module_cache to %I', v_role);
+    execute format('grant execute on function %s to %I',
+      case v_role
+        when 'module_cache_reader' then v_reader
+        when 'module_cache_writer' then v_writer
+        else v_operator
+      end, v_role);
+    if v_role = 'module_cache_operator' then
+      execute format('grant select, delete on module_cache.artifacts to %I', v_role);
+      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+    end if;
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.invalidate(realm_url text, canonical_paths text[])
+ RETURNS SETOF module_cache.module
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_realm constant text collate "C" := module_cache._require_realm(realm_url);
+  v_paths text[] collate "C";
+  v_ignored bigint := 0;
+begin
+  if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
+    v_paths := canonical_paths;
+  else
+    v_paths := array(
+      select distinct n.path collate "C"
+      from unnest(canonical_paths) n (path)
+      where module_cache._path(v_realm, n.path) is not null);
+    v_ignored := (
+      select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
+  end if;
+  return query
+    select m.realm_url, m.path
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.is_current(realm_url text, canonical_path text, kind text, variant text, token text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_module_hash bigint;
+  v_realm_hash bigint;
+  v_depends_on bigint[];
+begin
+  select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
+  return coalesce(
+    (
+      select module_cache._is_live(a) and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+      from module_cache._artifacts a
+      where a.realm_url = v_realm collate "C"
+        and a.canonical_path = is_current.canonical_path collate "C"
+        and a.kind = is_current.kind collate "C"
+        and a.variant = is_current.variant collate "C"
+        and v_life = (select e.life from module_cache._epoch() e)
+    ),
+    false);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.oldest_client()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT '0.1.0'::text AS text;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache.put(realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[], token text, expires_in interval DEFAULT NULL::interval, is_error boolean DEFAULT false, OUT stored boolean, OUT reason text)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_new module_cache._artifacts;
+  v_epoch uuid;
+  v_life text;
+  v_token_life text;
+begin
+  stored := false;
+  v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  if body is null then
+    perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
+  end if;
+  if expires_in <= interval '0' or expires_in > interval '10000 years' then
+    perform module_cache._raise('MC003', 'expires_in is not a possible life', format('expires_in: %s', expires_in),
+      'Pass a positive interval of at most 10,000 years, or null for an artifact that lives until it is invalidated.');
+  end if;
+  v_new.canonical_path := canonical_path;
+  v_new.kind := kind;
+  v_new.variant := variant;
+  v_new.body := body;
+  v_new.headers := coalesce(headers, '{}');
+  v_new.is_error := coalesce(is_error, false);
+  select coalesce(array_agg(d.declared order by d.position), '{}') into v_new.dependency_keys
+  from (
+    select module_cache._declared_key(v_new.realm_url, k.key collate "C") as declared, min(k.position) as position
+    from unnest(dependency_keys) with ordinality k (key, position)
+    group by declared
+  ) d;
+  if array_position(v_new.dependency_keys, null) is not null then
+    perform module_cache._raise('MC001', 'not a dependency key',
+      format('dependency_keys: %s', left(put.dependency_keys::text, 400)),
+      'A dependency key is a canonical path or key of the same realm, or a URL for a module of another realm.');
+  end if;
+
+  if token is not null then
+    select p.life, p.snapshot into v_token_life, v_new.snapshot from module_cache._parse_token(token collate "C") p;
+  end if;
+  select e.epoch, e.life into v_epoch, v_life from module_cache._epoch() e;
+  if v_token_life is distinct from v_life or v_life is null then
+    perform module_cache._ensure_epoch();
+    reason := 'epoch';
+    return;
+  end if;
+  perform module_cache._require_past(v_new.snapshot);
+
+  v_new.epoch := v_epoch;
+  v_new.module_hash := module_cache._module_hash(v_new.realm_url, canonical_path);
+  v_new.realm_hash := module_cache._realm_hash(v_new.realm_url);
+  v_new.depends_on := module_cache._dependency_hashes(v_new.realm_url, v_new.dependency_keys);
+  if pg_snapshot_xmin(v_new.snapshot) < module_cache._floor(v_epoch)
+    or module_cache._is_outdated(v_epoch, v_new.snapshot, v_new.module_hash, v_new.realm_hash, v_new.depends_on)
+  then
+    reason := 'stale';
+    return;
+  end if;
+
+  v_new.generation := module_cache._newest_generation(v_epoch, v_new.module_hash);
+  v_new.put_xid := pg_current_xact_id();
+  v_new.created_at := clock_timestamp();
+  v_new.expires_at := v_new.created_at + expires_in;
+
+  if current_setting('transaction_isolation') = 'read committed' then
+    reason := module_cache._store(v_new);
+  else
+    -- An old snapshot cannot see who wrote the row since; that is contention, not a failure of the caller's work.
+    begin
+      reason := module_cache._store(v_new);
+    exception when serialization_failure or unique_violation then
+      reason := 'contended';
+    end;
+  end if;
+  stored := reason = 'stored';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.release(realm_url text, canonical_path text, kind text, variant text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if not module_cache._holds_claim(v_key) then
+    return false;
+  end if;
+  perform pg_advisory_unlock(v_key);
+  if module_cache._may_notify() then
+    perform pg_notify('module_cache_populated', v_key::text);
+  end if;
+  return true;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.schema_version()
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT '0.2.0'::text AS text;
+END;
+
+-- triggers
+
+CREATE TRIGGER _deleted_artifacts AFTER DELETE ON module_cache._artifacts REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION module_cache._deleted_artifacts();
+
+-- comments
+
+comment on column canonical_path of table module_cache._generations is 'Null for a realm and for everything.';
+
+comment on column canonical_paths of table module_cache._invalidations is 'Every module of this realm that the invalidation reached, by name or through the fan-out.';
+
+comment on column depends_on of table module_cache._artifacts is 'Cover keys of what its producer declared; with module, realm and everything they are what it covers.';
+
+comment on column epoch of table module_cache._invalidations is 'Null if the transaction saw no epoch; such a row counts in any.';
+
+comment on column generation of table module_cache._artifacts is 'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
+
+comment on column ignored of table module_cache._invalidations is 'How many of the named paths can name no module.';
+
+comment on column key of table module_cache._generations is 'Cover key: hash of a module, a realm, or everything.';
+
+comment on column life of table module_cache._epochs is 'Prefix of every token: epoch and start of the server. A volume that is set back to an earlier copy keeps its epoch, but not its start.';
+
+comment on column named_paths of table module_cache._invalidations is 'What the caller named.';
+
+comment on column put_xid of table module_cache._artifacts is 'The transaction that stored this body. Garbage collection leaves it alone.';
+
+comment on column realm_url of table module_cache._generations is 'Null for everything.';
+
+comment on column scope of table module_cache._invalidations is 'module, realm or global.';
+
+comment on column server_started_at of table module_cache._epochs is 'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
+
+comment on column snapshot of table module_cache._artifacts is 'Taken before its sources were read. Garbage collection moves it forward while the artifact is live.';
+
+comment on column status of view module_cache.artifacts is 'live, error (a live error), or dead: expired, or something that it covers was invalidated.';
+
+comment on column system_identifier of table module_cache._epochs is 'The cluster that grew this row: in a young cluster a restored row can meet its old xmin by accident.';
+
+comment on column written_by of table module_cache._epochs is 'The xmin of this very row. A restored row was written by another transaction than it says.';
+
+comment on column xid of table module_cache._generations is 'The top-level transaction that invalidated.';
+
+comment on function module_cache._broadcast(text,text,text[],xid8) is 'Notifies the listeners of one log row when the transaction commits.';
+
+comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is 'Notifies the listeners of a log row that names many modules, or long ones.';
+
+comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
+
+comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size.';
+
+comment on function module_cache._collect(uuid,interval,integer) is 'One batch of collect_garbage. The caller holds the lock.';
+
+comment on function module_cache._declared_key(text,text) is 'The normalised form of a declared dependency key; null if it is none.';
+
+comment on function module_cache._deleted_artifacts() is 'Turns a DELETE into tombstones, generations and notifications.';
+
+comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+
+comment on function module_cache._dependency_key(text) is 'A path without its executable extension and without a final /index below the root.';
+
+comment on function module_cache._ensure_epoch() is 'Makes sure that there is an epoch, if that can be done without waiting.';
+
+comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; no row if there is none.';
+
+comment on function module_cache._floor(uuid) is 'Snapshots with an xmin below this transaction id count as stale.';
+
+comment on function module_cache._global_hash() is 'Cover key of everything.';
+
+comment on function module_cache._has_short_lock_timeout() is 'True if this session or transaction waits for locks, but less than a second.';
+
+comment on function module_cache._holds_claim(bigint) is 'True if this session holds the claim.';
+
+comment on function module_cache._importers(uuid,bigint[]) is 'The stored modules with one of the given keys, and all that declared them as a dependency, directly or through others.';
+
+comment on function module_cache._insert(module_cache._artifacts) is 'False if a row of this key is there, null if another transaction is inserting one.';
+
+comment on function module_cache._invalidate(text,text[],bigint) is 'Invalidates well-formed paths of one realm with all that depends on them; ignored is only written down.';
+
+comment on function module_cache._is_live(module_cache._artifacts) is 'True if get would return this artifact: same epoch, not expired, nothing that it covers invalidated since.';
+
+comment on function module_cache._is_newer(pg_snapshot,pg_snapshot) is 'True if a has seen strictly more than b.';
+
+comment on function module_cache._is_off(text) is 'True if the named setting was switched off for this session or transaction.';
+
+comment on function module_cache._is_outdated(uuid,pg_snapshot,bigint,bigint,bigint[]) is 'True if a generation of a covered key is visible here that the snapshot has not seen.';
+
+comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
+
+comment on function module_cache._module_hash(text,text) is 'Cover key of a module.';
+
+comment on function module_cache._newest_generation(uuid,bigint) is 'The current generation of a key as far as this snapshot shows; null if none is on record.';
+
+comment on function module_cache._parse_token(text) is 'Life and snapshot of a token; raises MC002 for other text.';
+
+comment on function module_cache._path(text,text) is 'The path, or null if it is no canonical path of the realm.';
+
+comment on function module_cache._payload(text,text,text[],xid8) is 'The JSON text of a notification and of an entry of changes_since.';
+
+comment on function module_cache._raise(text,text,text,text) is 'Raises an error of the MC class.';
+
+comment on function module_cache._realm(text) is 'The realm with scheme and host in lower case; null if it is no realm.';
+
+comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
+
+comment on function module_cache._renew_epoch() is 'Confirms the epoch after a clean restart, or replaces a missing or foreign one. The caller holds the lock.';
+
+comment on function module_cache._require_artifact(text,text,text,text) is 'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
+
+comment on function module_cache._require_past(pg_snapshot) is 'Raises MC002 for a snapshot that this server cannot have given out.';
+
+comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
+
+comment on function module_cache._snapshot() is 'The current snapshot, with the own transaction counted as in progress.';
+
+comment on function module_cache._store(module_cache._artifacts) is 'Writes a checked artifact unless a live one of a newer token is there; never waits for another writer.';
+
+comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
+
+comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+
+comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
+
+comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+
+comment on function module_cache.coherence_token() is 'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
+
+comment on function module_cache.collect_garbage(interval,integer) is 'Removes dead artifacts, and generations and log rows that no token younger than older_than needs, up to batch rows each. Returns what it removed, how many live artifacts it moved to a newer snapshot, and whether it is done. Raises MC003.';
+
+comment on function module_cache.get(text,text,text,text) is 'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby.';
+
+comment on function module_cache.grant_roles() is 'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
+
+comment on function module_cache.invalidate(text,text[]) is 'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+
+comment on function module_cache.is_current(text,text,text,text,text) is 'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001 and MC002.';
+
+comment on function module_cache.oldest_client() is 'The oldest version of the client that works with this schema: in a rolling deploy the schema comes first.';
+
+comment on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) is 'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003.';
+
+comment on function module_cache.release(text,text,text,text) is 'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+
+comment on function module_cache.schema_version() is 'Version of this schema. A client states the oldest one that it works with.';
+
+comment on schema module_cache is 'Coherent cache of compiled modules: artifacts are checked against append-only generations whenever they are read.';
+
+comment on table module_cache._artifacts is 'L2: one row for each artifact, live or dead.';
+
+comment on table module_cache._epochs is 'The current epoch, and rows of other lives until they are swept. Without a key on purpose: a restore must be able to copy a foreign row beside ours.';
+
+comment on table module_cache._floors is 'The highest floor of the current epoch holds.';
+
+comment on table module_cache._generations is 'Append-only: which transaction invalidated which cover key. Rows below the floor are collected.';
+
+comment on table module_cache._invalidations is 'One row for each call and realm. Peers read it by snapshot: the id only orders rows of one transaction.';
+
+comment on table module_cache._snapshots is 'What time it was when a transaction id was the oldest one running: the floor stays below what was recorded older_than ago.';
+
+comment on type module_cache.module is 'One module: the URL of its realm, and its canonical path in it.';
+
+comment on view module_cache.artifacts is 'Every stored artifact. DELETE invalidates: it leaves a tombstone, a generation, a log row and a notification, in the same transaction.';
+
+comment on view module_cache.invalidations is 'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+
+comment on view module_cache.tombstones is 'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
+
+-- grants
+
+grant delete, select on relation module_cache.artifacts to module_cache_operator;
+
+grant execute on function module_cache._claim_key(text,text,text,text) to module_cache_operator;
+
+grant execute on function module_cache._claim_key(text,text,text,text) to module_cache_writer;
+
+grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
+
+grant execute on function module_cache.changes_since(text) to module_cache_operator;
+
+grant execute on function module_cache.changes_since(text) to module_cache_reader;
+
+grant execute on function module_cache.changes_since(text) to module_cache_writer;
+
+grant execute on function module_cache.claim(text,text,text,text) to module_cache_operator;
+
+grant execute on function module_cache.claim(text,text,text,text) to module_cache_writer;
+
+grant execute on function module_cache.clear_all() to module_cache_operator;
+
+grant execute on function module_cache.clear_realm(text) to module_cache_operator;
+
+grant execute on function module_cache.clear_realm(text) to module_cache_writer;
+
+grant execute on function module_cache.coherence_token() to module_cache_operator;
+
+grant execute on function module_cache.coherence_token() to module_cache_reader;
+
+grant execute on function module_cache.coherence_token() to module_cache_writer;
+
+grant execute on function module_cache.collect_garbage(interval,integer) to module_cache_operator;
+
+grant execute on function module_cache.get(text,text,text,text) to module_cache_operator;
+
+grant execute on function module_cache.get(text,text,text,text) to module_cache_reader;
+
+grant execute on function module_cache.get(text,text,text,text) to module_cache_writer;
+
+grant execute on function module_cache.invalidate(text,text[]) to module_cache_operator;
+
+grant execute on function module_cache.invalidate(text,text[]) to module_cache_writer;
+
+grant execute on function module_cache.is_current(text,text,text,text,text) to module_cache_operator;
+
+grant execute on function module_cache.is_current(text,text,text,text,text) to module_cache_reader;
+
+grant execute on function module_cache.is_current(text,text,text,text,text) to module_cache_writer;
+
+grant execute on function module_cache.oldest_client() to module_cache_operator;
+
+grant execute on function module_cache.oldest_client() to module_cache_reader;
+
+grant execute on function module_cache.oldest_client() to module_cache_writer;
+
+grant execute on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) to module_cache_operator;
+
+grant execute on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) to module_cache_writer;
+
+grant execute on function module_cache.release(text,text,text,text) to module_cache_operator;
+
+grant execute on function module_cache.release(text,text,text,text) to module_cache_writer;
+
+grant execute on function module_cache.schema_version() to module_cache_operator;
+
+grant execute on function module_cache.schema_version() to module_cache_reader;
+
+grant execute on function module_cache.schema_version() to module_cache_writer;
+
+grant select on relation module_cache.invalidations to module_cache_operator;
+
+grant select on relation module_cache.tombstones to module_cache_operator;
+
+grant usage on schema module_cache to module_cache_operator;
+
+grant usage on schema module_cache to module_cache_reader;
+
+grant usage on schema module_cache to module_cache_writer;
+
+grant usage on type module_cache.module to public;

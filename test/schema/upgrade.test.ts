@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { describeSchema } from '../../src/schema/describe.js';
+import { committedMigrations, sqlFiles, upgradeFiles } from '../../src/schema/files.js';
+import { migrate } from '../../src/schema/migrate.js';
+import { installScript, upgradeScript } from '../../src/schema/script.js';
+import { uninstall } from '../../src/schema/uninstall.js';
+import { VERSION } from '../../src/versions.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { startServer, type TestServer, temporaryFolder } from '../support/server.js';
+import {
+  canHaveExtension,
+  firstRelease,
+  isReference,
+  startServerWithExtension,
+} from './support/extension.js';
+import { migrationsUpTo } from './support/releases.js';
+
+/** However the schema came into a database, and from whatever version: it is the same schema. */
+
+const root = new URL('../../', import.meta.url);
+const read = (path: string): string => readFileSync(new URL(path, root), 'utf8');
+
+let server: TestServer;
+const created: TestDatabase[] = [];
+let expected: string;
+beforeAll(async () => {
+  server = await (canHaveExtension ? startServerWithExtension() : startServer());
+  const { sql } = await emptyDatabase();
+  await sql.begin((tx) => tx.unsafe(installScript()));
+  expected = await describeSchema(sql);
+  await drop();
+});
+afterAll(() => server.remove());
+afterEach(drop);
+
+async function emptyDatabase(): Promise<TestDatabase> {
+  const database = await createDatabase({ template: false, serverUrl: server.url });
+  created.push(database);
+  return database;
+}
+async function drop(): Promise<void> {
+  for (const database of created.splice(0)) await database.drop();
+}
+
+describe('the files', () => {
+  test('name one version: package, extension, client, and the newest upgrade', () => {
+    expect(JSON.parse(read('package.json')).version).toBe(VERSION);
+    expect(read('module_cache.control')).toContain(`default_version = '${VERSION}'`);
+    expect(read('Makefile')).toContain(`EXTVERSION = ${VERSION}\n`);
+    expect(sqlFiles()[0]?.text).toContain(`select '${VERSION}'::text`);
+    const upgrades = upgradeFiles();
+    expect(upgrades.at(-1)?.to).toBe(VERSION);
+    for (const [i, { from }] of upgrades.entries()) expect(from).toBe(upgrades[i - 1]?.to ?? '0.1.0');
+  });
+
+  test('what was released does not change any more', () => {
+    expect(committedMigrations().map(({ name, hash }) => [name, hash])).toEqual([
+      ['000001-module-cache-0-1-0.sql', 'sha1:30297eb36e8c070c19ffe4d31c93cbaae676daf2'],
+      ['000002-module-cache-0-2-0.sql', expect.any(String)],
+    ]);
+  });
+
+  test('each upgrade is a migration (else: make migrations)', () => {
+    const [, ...later] = committedMigrations();
+    const bodies = later.map(({ text }) => text.split(/^--! split: .*\n/m)[1]?.trim());
+    expect(bodies).toEqual(upgradeFiles().map(({ text }) => text.trim()));
+  });
+
+  (isReference ? test : test.skip)('schema.sql shows the installed schema (else: make migrations)', () => {
+    expect(expected).toBe(read('migrations/schema.sql'));
+  });
+});
+
+describe('one schema', () => {
+  test('by the migrations', async () => {
+    const { sql, url } = await emptyDatabase();
+    await migrate({ databaseUrl: url });
+    expect(await describeSchema(sql)).toBe(expected);
+  });
+
+  (canHaveExtension ? test : test.skip)('by the extension', async () => {
+    const { sql } = await emptyDatabase();
+    await sql`create extension module_cache`;
+    expect(await describeSchema(sql)).toBe(expected);
+  });
+
+  describe('from the first release, with what the cache holds', () => {
+    async function fill({ sql }: TestDatabase): Promise<void> {
+      await sql`
+        select p.stored
+        from module_cache.get('https://a.example/', 'a.ts') g,
+          module_cache.put('https://a.example/', 'a.ts', 'transpile', '', 'kept', '{}', '{b}', g.token) p`;
+      await sql`select module_cache.invalidate('https://a.example/', array['c.ts'])`;
+    }
+    async function expectUpgraded({ sql }: TestDatabase): Promise<void> {
+      expect(await sql`select module_cache.schema_version() as version`).toEqual([{ version: VERSION }]);
+      expect(await describeSchema(sql)).toBe(expected);
+      expect(await sql`select status, body from module_cache.get('https://a.example/', 'a.ts')`).toEqual([
+        { status: 'hit', body: 'kept' },
+      ]);
+      expect(await sql`select canonical_path from module_cache.tombstones`).toEqual([
+        { canonical_path: 'c.ts' },
+      ]);
+    }
+
+    test('by the migrations', async () => {
+      const database = await emptyDatabase();
+      const migrationsFolder = migrationsUpTo(1, temporaryFolder());
+      expect((await migrate({ databaseUrl: database.url, migrationsFolder })).version).toBe('0.1.0');
+      await fill(database);
+      const { applied } = await migrate({ databaseUrl: database.url });
+      expect(applied).toEqual(
+        committedMigrations()
+          .slice(1)
+          .map(({ name }) => name),
+      );
+      await expectUpgraded(database);
+      expect((await uninstall({ databaseUrl: database.url })).kept).toEqual([]);
+    });
+
+    test('by the script', async () => {
+      const database = await emptyDatabase();
+      await database.sql.begin((tx) => tx.unsafe(firstRelease()));
+      await fill(database);
+      const log: string[] = [];
+      await migrate({ databaseUrl: database.url, onLog: (line) => log.push(line) });
+      expect(log.join()).toContain('module-cache sql --from 0.1.0');
+      await database.sql.begin((tx) => tx.unsafe(upgradeScript('0.1.0')));
+      await expectUpgraded(database);
+    });
+
+    (canHaveExtension ? test : test.skip)('by the extension', async () => {
+      const database = await emptyDatabase();
+      await database.sql`create extension module_cache version '0.1.0'`;
+      await fill(database);
+      await database.sql`alter extension module_cache update`;
+      await expectUpgraded(database);
+      await database.sql`drop extension module_cache`;
+      expect(await database.sql`select from pg_namespace where nspname = 'module_cache'`).toHaveLength(0);
+    });
+
+    test('an upgrade from a version that never was is refused, with those that were', () => {
+      expect(() => upgradeScript('0.0.9')).toThrow(
+        expect.objectContaining({ code: 'MC003', hint: expect.stringContaining('0.1.0') }),
+      );
+    });
+  });
+});
