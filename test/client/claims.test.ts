@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
@@ -19,6 +19,7 @@ beforeEach(() => {
   realm = newRealm();
 });
 afterEach(async () => {
+  jest.restoreAllMocks();
   await closePeers();
   for (const cleanUp of cleanUps.splice(0)) await cleanUp();
 });
@@ -34,6 +35,18 @@ async function claimsHeld(): Promise<number> {
     select from pg_locks where locktype = 'advisory' and granted and objsubid = 1
       and database = (select oid from pg_database where datname = current_database())`;
   return rows.length;
+}
+
+/** How often a waiter has begun to wait until it looks by itself, and on request it waits for ever. */
+function watchPolls({ forever = false } = {}): () => number {
+  const { setTimeout } = globalThis;
+  let polls = 0;
+  jest.spyOn(globalThis, 'setTimeout').mockImplementation(((call: () => void, ms: number) => {
+    const isPoll = ms > 200 && ms < 400;
+    if (isPoll) polls += 1;
+    return setTimeout(call, isPoll && forever ? 2 ** 31 - 1 : ms);
+  }) as typeof setTimeout);
+  return () => polls;
 }
 
 const untilFree = (): Promise<unknown> =>
@@ -78,25 +91,59 @@ describe('waiting for another process', () => {
     expect(proxy.sent(realm)).toBe(2);
   });
 
-  test('the end of a claim wakes those who wait, they need not look by themselves', async () => {
-    const proxy = await proxied();
+  test('trap: the notification passes while the waiter, who has been refused, looks again', async () => {
+    const pool = await proxied();
     const producing = await openPeer({ connection: database.url });
-    const waiting = await openPeer({ connection: database.url, listenConnection: proxy.url });
-    const rounds: number[] = [];
-    for (const path of ['a.ts', 'b.ts', 'c.ts', 'd.ts']) {
-      const { produce, begun, finish } = gate();
-      const first = producing.cache.getOrProduce({ realm, path }, produce);
-      await begun();
-      const before = proxy.sent(realm);
-      const second = waiting.cache.getOrProduce({ realm, path }, notAsked);
-      await until(() => proxy.sent(realm) > before, { what: 'the claim was asked for' });
-      const asked = proxy.sent(realm);
-      finish({ body: 'made' });
-      await Promise.all([first, second]);
-      rounds.push(proxy.sent(realm) - asked);
-    }
-    // A look of its own may fall into a round by chance; without being woken every round would have one.
-    expect(rounds).toContain(0);
+    const waiting = await openPeer({
+      connection: `${pool.url}?max=1`,
+      listenConnection: database.url,
+      heartbeatMs: 60_000,
+      maxStalenessMs: 120_000,
+    });
+    const { produce, begun, finish } = gate();
+    const first = producing.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    // Told between its first look and the claim.
+    waiting.cache.events.once('miss', () => pool.hold());
+    const second = waiting.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => pool.held.includes('miss'), { what: 'there was nothing to be found yet' });
+    finish({ body: 'made' });
+    await first;
+    // Sent after the end of the claim, so heard after it.
+    await invalidate(database.sql, newRealm(), 'else.ts');
+    await until(() => waiting.of('invalidated').length === 1, { what: 'the end of the claim was heard' });
+    const polls = watchPolls();
+    pool.release();
+    expect(await second).toMatchObject({ body: 'made' });
+    expect(polls()).toBe(0);
+  });
+
+  test('the end of a claim wakes those who wait, they need not look by themselves', async () => {
+    const producing = await openPeer({ connection: database.url });
+    const waiting = await openPeer({ connection: database.url });
+    const { produce, begun, finish } = gate();
+    const first = producing.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    const polls = watchPolls({ forever: true });
+    const second = waiting.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => polls() > 0, { what: 'it waits, and would do so for ever' });
+    finish({ body: 'made' });
+    expect((await Promise.all([first, second])).map(({ body }) => body)).toEqual(['made', 'made']);
+  });
+
+  test('a production that fails is told to those who wait for it, and none of them fails in its turn', async () => {
+    const producing = await openPeer({ connection: database.url });
+    const waiting = await openPeer({ connection: database.url });
+    const { produce, begun, fail } = gate();
+    const first = producing.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+    await begun();
+    const second = waiting.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
+    await until(() => waiting.of('miss').length === 1, { what: 'the other process waits' });
+    fail(new Error('the disk is full'));
+    await Promise.all([
+      expect(first).rejects.toThrow('the disk is full'),
+      expect(second).rejects.toMatchObject({ code: 'MC104', message: 'the disk is full' }),
+    ]);
   });
 
   test('an answer that is there when the claim is got is not made again', async () => {
@@ -136,6 +183,26 @@ describe('waiting for another process', () => {
     await waiting;
     await untilFree();
   });
+});
+
+test('a claim that went with its connection is not released: this process may have got it anew', async () => {
+  const peer = await openPeer({ connection: database.url });
+  const { produce, begun, finish } = gate();
+  const first = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+  await begun();
+  await database.sql`
+    select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objsubid = 1
+      and database = (select oid from pg_database where datname = current_database())`;
+  await until(() => peer.of('caught-up').length === 1, { what: 'it has another connection' });
+  const second = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce, { consistency: 'strong' });
+  await begun(2);
+  expect(await claimsHeld()).toBe(1);
+  finish({ body: 'first' });
+  await first;
+  expect(await claimsHeld()).toBe(1);
+  finish({ body: 'second' });
+  await second;
+  await untilFree();
 });
 
 describe('a claim is not left behind', () => {

@@ -84,6 +84,19 @@ describe('a closed cache', () => {
   });
 });
 
+test('closing rejects those who wait for an answer of the database, whether it comes or not', async () => {
+  const proxy = await proxied();
+  const { cache } = await openPeer({ connection: proxy.url, listenConnection: database.url });
+  await cache.get({ realm, path: 'warm.ts' });
+  proxy.hold();
+  const reading = cache.get({ realm, path: 'a.ts' });
+  await until(() => proxy.held.length > 0, { what: 'the database has answered' });
+  const closing = cache.close();
+  await expect(reading).rejects.toMatchObject({ code: 'MC103' });
+  proxy.release();
+  await closing;
+});
+
 describe('a process ends by itself after close', () => {
   const ended = async (child: Awaited<ReturnType<typeof startPeer>>['child'], timeoutMs = 5_000) =>
     expect(await within(timeoutMs, () => `the process ended; ${child.output}`, child.exited)).toEqual({

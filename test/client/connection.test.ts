@@ -127,7 +127,7 @@ describe('works with', () => {
 describe('a role whose sessions', () => {
   let role: { url: string; name: string };
   beforeAll(async () => {
-    const name = `peer_${realm.replace(/\W/g, '_')}`;
+    const name = `peer_${newRealm().replace(/\W/g, '_')}`;
     await database.sql.unsafe(`create role ${name} login password 'secret' in role module_cache_operator`);
     role = { name, url: Object.assign(new URL(database.url), { username: name, password: 'secret' }).href };
   });

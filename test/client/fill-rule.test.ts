@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 import { closePeers, making, newRealm, openPeer, type Peer } from './support/peers.js';
@@ -32,6 +32,7 @@ beforeEach(async () => {
   await peer.cache.get({ realm, path: 'warmer.ts' });
 });
 afterEach(async () => {
+  jest.restoreAllMocks();
   proxy.release();
   await closePeers();
   await proxy.close();
@@ -148,6 +149,21 @@ test('trap: too much would have to be remembered while an answer is on its way, 
   });
   proxy.release();
   await reading;
+  expect(peer.cache.peek({ realm, path: 'a.ts' })).toBeUndefined();
+});
+
+test('an answer that is on its way for longer than its life is not kept', async () => {
+  const other = await openPeer({ connection: database.url });
+  await other.cache.getOrProduce({ realm, path: 'a.ts' }, () => ({ body: 'short', expiresInMs: 60_000 }));
+  proxy.hold();
+  const reading = peer.cache.get({ realm, path: 'a.ts' });
+  await untilHeld('short');
+  const [monotonic, wall] = [performance.now.bind(performance), Date.now];
+  jest.spyOn(performance, 'now').mockImplementation(() => monotonic() + 61_000);
+  jest.spyOn(Date, 'now').mockImplementation(() => wall() + 61_000);
+  proxy.release();
+  expect((await reading)?.body).toBe('short');
+  expect(peer.cache.stats().fresh).toBe(true);
   expect(peer.cache.peek({ realm, path: 'a.ts' })).toBeUndefined();
 });
 

@@ -89,6 +89,7 @@ describe('a payload that nobody can use', () => {
     '{"k":"module","r":7,"m":["a.ts"]}',
     '{"k":"module","r":"https://a.example/","m":"a.ts"}',
     '{"k":"module","r":"https://a.example/","m":[1]}',
+    '{"k":"modules","r":"https://a.example/","m":["a.ts"]}',
     '{"k":"realm"}',
     '{"k":"realm","r":"https://a.example"}',
     '{"k":"global","x":7}',
@@ -158,11 +159,26 @@ describe('a flood', () => {
     expect(peer.told.length - told).toBeLessThan(2_500);
     expect(proxy.sent(CURSOR) - asked).toBeLessThan(30);
   });
+
+  test('hides no invalidation that comes with it: what is not taken one by one is read from the log', async () => {
+    await database.sql.begin(async (tx) => {
+      await tx`
+        select pg_notify('module_cache_invalidated',
+          json_build_object('k', 'realm', 'r', 'https://flood.example/', 'x', (10 ^ 15)::bigint + n || '')::text)
+        from generate_series(1, 2000) n`;
+      await tx`select module_cache.invalidate(${realm}, array['a.ts'])`;
+    });
+    await until(() => !inMemory().includes('a.ts'), { what: 'the invalidation was applied' });
+  });
 });
 
-test('its own echo does not drop what a process has made since, and an invalidation is announced once', async () => {
+test('its own echo does not drop what a process has got since, and an invalidation is announced once', async () => {
+  const other = await openPeer({ connection: database.url });
+  proxy.hold();
   await peer.cache.invalidate(realm, ['a.ts']);
-  await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('new'));
+  await other.cache.getOrProduce({ realm, path: 'a.ts' }, making('new'));
+  await peer.cache.get({ realm, path: 'a.ts' });
+  proxy.release();
   await untilHeardAll();
   expect(peer.cache.peek({ realm, path: 'a.ts' })?.body).toBe('new');
   expect(peer.of('invalidated').filter((change) => change.realm === realm)).toHaveLength(1);

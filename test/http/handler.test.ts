@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
@@ -69,6 +69,57 @@ describe('createModuleHandler', () => {
     expect((await ask('/a.ts', { headers: { 'if-none-match': '"x"' } })).status).toBe(200);
   });
 
+  test('trap: two URLs have the same body, and with it the same etag', async () => {
+    await write('a.ts', '');
+    await write('b.ts', '');
+    const transpile: Transpiler['transpile'] = async () => ({
+      body: 'same',
+      headers: { 'content-type': 'text/javascript; charset=utf-8' },
+      dependencyKeys: [],
+      isError: false,
+    });
+    const handle = createModuleHandler({
+      cache: caches[0] as ModuleCache,
+      realm,
+      source: await openDirectory(folder),
+      transpiler: { ...transpiler, transpile },
+    });
+    const [one, other] = [
+      await handle(new Request('http://localhost/a.ts')),
+      await handle(new Request('http://localhost/b.ts')),
+    ];
+    expect([await one.text(), await other.text()]).toEqual(['same', 'same']);
+    expect(other.headers.get('etag')).not.toBe(one.headers.get('etag'));
+  });
+
+  test('trap: two versions were written in one second, and have the same etag', async () => {
+    const second = new Date('2026-01-01T00:00:00Z');
+    const etags: (string | null)[] = [];
+    for (const version of [1, 2]) {
+      await write('a.ts', `export const version = ${version};`);
+      await utimes(join(folder, 'a.ts'), second, second);
+      await caches[0]?.invalidate(realm, ['a.ts']);
+      etags.push((await ask('/a.ts')).headers.get('etag'));
+    }
+    expect(etags[1]).not.toBe(etags[0]);
+    expect((await ask('/a.ts', { headers: { 'if-none-match': String(etags[0]) } })).status).toBe(200);
+  });
+
+  test('trap: the etag is taken from one version and the body from the next', async () => {
+    const versions = ['1', '2'].map((version) => ({
+      status: 'hit',
+      body: version,
+      headers: { etag: `"${version}"`, 'content-type': 'text/javascript', 'last-modified': version },
+      dependencyKeys: [],
+    }));
+    // A memory that has the next version each time it is looked at.
+    const cache = { peek: () => versions.shift() } as unknown as ModuleCache;
+    const handle = createModuleHandler({ cache, realm, source: await openDirectory(folder), transpiler });
+    const response = await handle(new Request('http://localhost/a.ts'));
+    expect([response.headers.get('etag'), response.headers.get('last-modified')]).toEqual(['"1"', '1']);
+    expect(await response.text()).toBe('1');
+  });
+
   test('HEAD answers what GET would, without the body', async () => {
     await write('a.ts', 'export const a = 1;');
     const get = await ask('/a.ts');
@@ -107,6 +158,27 @@ describe('createModuleHandler', () => {
       const { token } = await (caches[version % 2] as ModuleCache).invalidate(realm, ['a.ts']);
       const response = await ask('/a.ts', { headers: { 'x-module-cache-after': token } }, (version + 1) % 2);
       expect(await response.text()).toContain(`version = ${version};`);
+    }
+  });
+
+  test('a read with the token of an edit does not get what memory has, although nobody has told of it', async () => {
+    const options = { broadcast: 'log', heartbeatMs: 60_000, maxStalenessMs: 120_000 } as const;
+    const cache = await openModuleCache({ connection: database.url, ...options });
+    try {
+      const source = await openDirectory(folder);
+      const handle = createModuleHandler({ cache, realm, source, transpiler });
+      const version = async (headers: Record<string, string> = {}): Promise<string | undefined> => {
+        const response = await handle(new Request('http://localhost/a.ts', { headers }));
+        return /version = (\d+)/.exec(await response.text())?.[1];
+      };
+      await write('a.ts', 'export const version = 1;');
+      expect(await version()).toBe('1');
+      await write('a.ts', 'export const version = 2;');
+      const edit = await (caches[0] as ModuleCache).invalidate(realm, ['a.ts']);
+      expect(await version()).toBe('1');
+      expect(await version({ 'x-module-cache-after': edit.token })).toBe('2');
+    } finally {
+      await cache.close();
     }
   });
 

@@ -1,5 +1,5 @@
 /* A peer in a process of its own, told by its parent what to do. TEST_DIST names another build to test. */
-const { openModuleCache } = await import(process.env.TEST_DIST_INDEX ?? '../../../dist/index.js');
+const { openModuleCache } = await import(`${process.env.TEST_DIST ?? '../../../dist'}/index.js`);
 
 let cache;
 const works = new Map();

@@ -1,0 +1,130 @@
+/*
+ * Proves that each guard of the client has a test which fails without it: takes the guards out one at a time, each in
+ * a build of its own, and runs the test that is named beside it. `ONLY=text` for the guards whose names contain it,
+ * `VERBOSE=1` to see how their tests fail.
+ */
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
+import { makeBuilds } from './builds.mjs';
+import { allGuards } from './guards.mjs';
+import { runTests } from './jest.mjs';
+
+const PATIENCE_MS = 60_000;
+/** For a test that waits in vain. It gets twice the time that it takes with its guard in addition. */
+const SHORT_PATIENCE_MS = 3_000;
+/** What a mistake in a mutation looks like, rather than a guard that is missing. */
+const MISTAKE = /^(Reference|Type|Syntax)Error\b/;
+
+const interrupted = new AbortController();
+const { signal } = interrupted;
+const root = resolve(fileURLToPath(new URL('../..', import.meta.url)));
+// The name by which the next run of the tests finds, and removes, what a killed one has left.
+const folder = mkdtempSync(join(tmpdir(), `module-cache-test-${process.pid}-`));
+const where = { root, folder, signal, serverUrl: process.env.TEST_DATABASE_URL };
+let starting;
+let building;
+
+async function cleanUp() {
+  interrupted.abort();
+  // Interrupted early, the server may not have started yet, and the compiler is still writing.
+  const [, server] = await Promise.allSettled([building, starting]);
+  await server.value?.stop('immediate');
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+}
+
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.once(name, () => cleanUp().finally(() => process.kill(process.pid, name)));
+}
+
+try {
+  process.exitCode = (await main()) ? 0 : 1;
+} catch (error) {
+  if (!signal.aborted) throw error;
+} finally {
+  if (!signal.aborted) await cleanUp();
+}
+
+async function main() {
+  const guards = allGuards.filter(({ name }) => name.includes(process.env.ONLY ?? ''));
+  if (guards.length === 0) throw new Error(`no guard is called ${process.env.ONLY}`);
+  if (where.serverUrl === undefined) starting = startServer();
+  building = makeBuilds(where, guards);
+  const intact = await building;
+  where.serverUrl ??= (await starting).url;
+
+  const tests = guards.map(({ test }) => test);
+  const results = await runTests(where, intact, tests, PATIENCE_MS);
+  for (const guard of guards) look(guard, results);
+
+  const rest = [...guards];
+  let found = 0;
+  const work = async (_, index) => {
+    // Always under the same name, so that Jest need not compile the tests anew for each build.
+    const place = join(folder, `place-${index}`);
+    for (let guard = rest.shift(); guard !== undefined; guard = rest.shift()) {
+      const began = performance.now();
+      const outcome = await withoutIt(guard, place).catch(({ message }) => `ERROR ${message}`);
+      signal.throwIfAborted();
+      if (outcome === 'found') found += 1;
+      const seconds = ((performance.now() - began) / 1000).toFixed(1);
+      console.log(
+        `${guard.file}: ${guard.name} | ${guard.test.file}: ${guard.test.name} | ${outcome} | ${seconds} s`,
+      );
+    }
+  };
+  // One more than can work at a time, because many of them wait in vain.
+  await Promise.all(Array.from({ length: availableParallelism() + 1 }, work));
+  console.log(`${guards.length} guards, ${found} found`);
+  return found === guards.length;
+}
+
+function startServer() {
+  // As root the server's own user has to pass through.
+  chmodSync(folder, 0o755);
+  return startEmbeddedPostgres({
+    dataDirectory: join(folder, 'server'),
+    binaries: process.env.TEST_POSTGRES_BINARIES,
+    settings: { fsync: false, max_connections: 200, max_prepared_transactions: 10 },
+  });
+}
+
+function resultsOf({ test }, results) {
+  return results.filter(({ file, name }) => file === test.file && name.includes(test.name));
+}
+
+/** At how its test does with the guard, and for how long: without it there has to be an end to waiting. */
+function look(guard, results) {
+  const own = resultsOf(guard, results);
+  const failed = own.find(({ passed }) => !passed);
+  guard.ms = Math.max(0, ...own.map(({ ms }) => ms));
+  if (own.length === 0) guard.problem ??= 'there is no such test';
+  if (failed !== undefined) guard.problem ??= `its test fails with it: ${failed.message}`;
+}
+
+async function withoutIt(guard, place) {
+  if (guard.problem !== undefined) return `ERROR ${guard.problem}`;
+  rmSync(place, { recursive: true, force: true });
+  cpSync(join(folder, '0'), place, { recursive: true });
+  cpSync(guard.build, place, { recursive: true });
+  let patienceMs = SHORT_PATIENCE_MS + 2 * guard.ms;
+  for (; patienceMs < PATIENCE_MS; patienceMs *= 4) {
+    const failed = await firstFailure(guard, place, patienceMs);
+    if (failed === undefined) return 'NOT FOUND';
+    if (process.env.VERBOSE) console.log(failed.message);
+    if (MISTAKE.test(failed.message)) return `ERROR it fails by mistake: ${failed.message}`;
+    if (!failed.message.includes('Exceeded timeout of')) return 'found';
+    // It waited in vain; unless the machine is so busy that it would have, too, with its guard.
+    const isHook = failed.message.includes('for a hook');
+    if (!isHook && (await firstFailure(guard, join(folder, '0'), patienceMs)) === undefined) return 'found';
+  }
+  return 'ERROR its test takes too long, with it as well';
+}
+
+async function firstFailure(guard, build, patienceMs) {
+  const own = resultsOf(guard, await runTests(where, build, [guard.test], patienceMs));
+  if (own.length === 0) throw new Error('no test was run');
+  return own.find(({ passed }) => !passed);
+}
