@@ -347,6 +347,7 @@ declare
   v_host text;
   v_path text;
   v_own text;
+  v_folder text;
 begin
   if key !~* c_url then
     return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
@@ -359,8 +360,9 @@ begin
       return module_cache._dependency_key(nullif(v_own, ''));
     end if;
   end if;
-  return v_host
-    || regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  v_path := regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  v_folder := substring(v_path from '^(.+)/index$');
+  return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
 end;
 $function$;
 

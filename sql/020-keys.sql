@@ -58,8 +58,9 @@ comment on function module_cache._dependency_key(text) is
 
 /*
  * A key that a module declares: a path or key of its own realm, or a URL. What lies in its own realm becomes relative,
- * unless it would be no path or read as a URL then. A URL keeps a final /index, because nobody can say whether that is below the
- * root of its realm. A final slash names a folder, which is its index.
+ * unless it would be no path or read as a URL then. A final slash names a folder, which is its index. A URL loses a
+ * final /index only if what is left then is its own key: nobody can say whether `three.js/index` lies below the root of
+ * its realm, and a module called `three` is another one.
  */
 create function module_cache._declared_key(realm_url text, key text) returns text
   language plpgsql immutable parallel safe
@@ -70,6 +71,7 @@ declare
   v_host text;
   v_path text;
   v_own text;
+  v_folder text;
 begin
   if key !~* c_url then
     return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
@@ -82,8 +84,9 @@ begin
       return module_cache._dependency_key(nullif(v_own, ''));
     end if;
   end if;
-  return v_host
-    || regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  v_path := regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  v_folder := substring(v_path from '^(.+)/index$');
+  return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
 end;
 $$;
 

@@ -54,8 +54,8 @@ export function dependencyKeyOf(path: string): string {
 
 /**
  * Normalises a key that a module of `realm` declares: a path or key of the same realm, or a URL. A URL inside the
- * realm becomes a relative key, unless that would be no path or read as a URL; one outside keeps a final `/index`, because nobody
- * can say whether that is below the root of its realm. Returns null for what is no key.
+ * realm becomes a relative key, unless that would be no path or read as a URL; one outside loses a final `/index` only
+ * if what is left then is its own key. Returns null for what is no key.
  */
 export function normalizeDependency(realm: string, key: string): string | null {
   if (!urlPattern.test(key)) {
@@ -73,7 +73,9 @@ export function normalizeDependency(realm: string, key: string): string | null {
     const own = url.slice(realm.length);
     if (!urlPattern.test(own) && !own.startsWith('/')) return own === '' ? null : dependencyKeyOf(own);
   }
-  return host + path.replace(extensions, '');
+  const bare = path.replace(extensions, '');
+  const folder = /^(.+)\/index$/s.exec(bare)?.[1];
+  return host + (folder !== undefined && dependencyKeyOf(folder) === folder ? folder : bare);
 }
 
 /** Key of a module for coverage: its realm's URL followed by its dependency key. */

@@ -1,5 +1,5 @@
---! Previous: sha1:30297eb36e8c070c19ffe4d31c93cbaae676daf2
---! Hash: sha1:9a212158cabad3caa2b41230d627431662ac885f
+--! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
+--! Hash: sha1:94c29fa0a7495024d99216b70ed7e08ea1028d7b
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql

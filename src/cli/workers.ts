@@ -1,4 +1,5 @@
 import cluster, { type Worker } from 'node:cluster';
+import { fileURLToPath } from 'node:url';
 import { CONFIG_VARIABLE, type FromWorker, type WorkerConfig } from './serve-protocol.js';
 
 export interface Workers {
@@ -20,7 +21,7 @@ const REMEMBERED = 1_000;
 
 /** Starts processes that share one port, and replaces those that die. Resolves once all of them listen. */
 export async function startWorkers({ count, config, onMessage }: WorkersOptions): Promise<Workers> {
-  cluster.setupPrimary({ exec: new URL('serve-worker.js', import.meta.url).pathname, args: [] });
+  cluster.setupPrimary({ exec: fileURLToPath(new URL('serve-worker.js', import.meta.url)), args: [] });
   const alive = new Map<number, Worker>();
   const applied = new Map<string, Map<number, number>>();
   const watchers = new Set<() => void>();

@@ -9,6 +9,10 @@ export type Babel = typeof BabelCore & {
   loadOptionsAsync(options: BabelCore.TransformOptions): Promise<object | null>;
 };
 
+const [nodeMajor = 0, nodeMinor = 0] = process.versions.node.split('.').map(Number);
+/** Without a version npm takes Babel 8, which does not run before Node 22.18. */
+const installable = nodeMajor > 22 || (nodeMajor === 22 && nodeMinor >= 18) ? '' : '@7';
+
 /** Folder and entry file that a package name leads to, from the project first, then from this package. */
 export function resolveFromProject(name: string, cwd: string): string | null {
   for (const from of [join(cwd, 'package.json'), import.meta.url]) {
@@ -27,7 +31,7 @@ export async function loadBabel(cwd: string): Promise<{ babel: Babel; file: stri
   if (file === null) {
     throw new ModuleCacheError('MC107', '@babel/core is not installed', {
       detail: `looked up from ${cwd}`,
-      hint: 'npm install @babel/core',
+      hint: `npm install @babel/core${installable} @babel/preset-typescript${installable}`,
     });
   }
   let namespace: Babel & { default?: Babel };
@@ -37,7 +41,7 @@ export async function loadBabel(cwd: string): Promise<{ babel: Babel; file: stri
     // Babel 8 on a Node that cannot run it fails while loading.
     throw new ModuleCacheError('MC107', '@babel/core cannot be loaded', {
       detail: `${(error as Error).message} (Node ${process.version})`,
-      hint: 'Babel 8 needs Node 22.18 or later; on older ones: npm install @babel/core@7',
+      hint: 'Babel 8 needs Node 22.18 or later; on older ones: npm install @babel/core@7 @babel/preset-typescript@7',
       cause: error,
     });
   }

@@ -37,7 +37,7 @@ function defaultTransforms(babel: Babel, cwd: string): BabelOptions {
   if (preset === null) {
     throw new ModuleCacheError('MC107', '@babel/preset-typescript is not installed', {
       detail: `looked up from ${cwd}`,
-      hint: 'npm install @babel/preset-typescript, or give the option babel: { presets: [...] }',
+      hint: `npm install @babel/preset-typescript@${Number.parseInt(babel.version, 10)}, or give the option babel: { presets: [...] }`,
     });
   }
   // Babel 8 always does what allowDeclareFields asks for, and refuses it; unused imports it keeps unless told.

@@ -53,7 +53,9 @@ function normalizeDependency(realm, key) {
     if (!urlPattern.test(own) && !own.startsWith("/"))
       return own === "" ? null : dependencyKeyOf(own);
   }
-  return host + path.replace(extensions, "");
+  const bare = path.replace(extensions, "");
+  const folder = /^(.+)\/index$/s.exec(bare)?.[1];
+  return host + (folder !== void 0 && dependencyKeyOf(folder) === folder ? folder : bare);
 }
 var moduleCover = (realm, path) => `m${realm}${dependencyKeyOf(path)}`;
 var realmCover = (realm) => `r${realm}`;

@@ -1,0 +1,3 @@
+import { greet } from './person';
+
+console.log(greet({ name: 'Ada' }));

@@ -1,0 +1,5 @@
+export interface Person {
+  name: string;
+}
+
+export const greet = ({ name }: Person): string => `Hello, ${name}!`;

@@ -1,0 +1,7 @@
+import * as core from 'pg-module-cache';
+import * as http from 'pg-module-cache/http';
+import * as realm from 'pg-module-cache/realm';
+import * as transpile from 'pg-module-cache/transpile';
+
+const names = (module) => Object.keys(module).sort();
+console.log(JSON.stringify([core, transpile, realm, http].map(names)));
