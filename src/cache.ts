@@ -11,6 +11,7 @@ import { type ArtifactId, requireArtifactId, requireRealm } from './keys.js';
 import { createL1, type L1Entry } from './l1.js';
 import { checkOptions, checkRead, type ModuleCacheOptions, wrongShape } from './options.js';
 import { openSession, type Session } from './session.js';
+import { parseCoherenceToken } from './snapshot.js';
 import type {
   ArtifactRequest,
   CachedModule,
@@ -238,7 +239,9 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     }
     if (tx !== undefined) return call(tx);
     const result = await pool.run(call);
-    const x = result.token.slice(result.token.indexOf('@') + 1);
+    const { life, xid } = parseCoherenceToken(result.token);
+    // Ids of another life say nothing about what memory has seen: the server may have been set back.
+    const x = life === coherence.life() ? String(xid) : undefined;
     for (const change of changesOf(result)) coherence.apply({ ...change, x });
     return result;
   }

@@ -20,7 +20,7 @@ export interface Coherence {
   catchUp(): Promise<boolean>;
   /** True once the cursor has seen the transaction that the token names; false if only a strong read can tell. */
   satisfies(token: string): Promise<boolean>;
-  /** Applies an invalidation that this process knows to be committed. */
+  /** Applies an invalidation that this process knows to be committed; an `x` in it is of this `life`. */
   apply(change: Change): void;
   onNotification(payload: string): void;
   onConnected(): void;
@@ -81,12 +81,13 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     events.emit('dropped', { reason });
   }
 
-  function apply(change: Change): void {
+  /** @param sameLife whether its transaction is known to be of the life that memory is of */
+  function apply(change: Change, sameLife: boolean): void {
     if (change.k === 'log') {
       void catchUp();
       return;
     }
-    const xid = change.x === undefined ? undefined : BigInt(change.x);
+    const xid = change.x === undefined || !sameLife ? undefined : BigInt(change.x);
     const covers = coversOfChange(change);
     journal.record(covers, xid);
     const dropped = l1.drop(covers, xid);
@@ -108,7 +109,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
       .session()
       .run((sql) => calls.changesSince(sql, cursor?.text ?? null), askTimeoutMs);
     if (stopped || row.cursor === null) return false;
-    if (row.complete) for (const change of row.changes) apply(change);
+    if (row.complete) for (const change of row.changes) apply(change, true);
     else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
     cursor = { text: row.cursor, seen: parseSnapshotToken(row.cursor) };
     freshUntil = {
@@ -170,14 +171,15 @@ export function createCoherence(options: CoherenceOptions): Coherence {
       await catchUp();
       return seen();
     },
-    apply,
+    apply: (change) => apply(change, true),
     onNotification(payload) {
       const change = parseChange(payload);
       if (change === undefined) {
         if (!mayTake('byHand')) return;
         events.emit('warning', { message: `a malformed notification was ignored: ${payload.slice(0, 200)}` });
       } else if (mayTake(change.x === undefined ? 'byHand' : 'ofTransactions')) {
-        apply(change);
+        // The server that is there again may have been set back, and counts the same ids anew.
+        apply(change, !reconnected);
       } else {
         overflow ??= setTimeout(() => {
           overflow = undefined;

@@ -95,6 +95,9 @@ function ownPool(
   function open() {
     const sql = openOwned(connection, {
       ...overrides,
+      // Nothing here needs them. And a pooler lets in before it has a server: asking for them may fail then, and as
+      // nobody waits for that answer it would end the process (postgres.js 3.4).
+      fetch_types: false,
       connection: { application_name: applicationName, ...overrides.connection },
     });
     const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };

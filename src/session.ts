@@ -3,6 +3,7 @@ import type { Sql } from 'postgres';
 import { type Connection, openDedicated, socketOf } from './connection.js';
 import { createDialer, type Dialer } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
+import { leadsThroughPooler } from './pooler.js';
 import { withDeadline } from './waiting.js';
 
 /**
@@ -44,6 +45,7 @@ interface Link {
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const PROBE_TIMEOUT_MS = 5_000;
+const UNLISTEN_TIMEOUT_MS = 500;
 const MAX_BACKOFF_MS = 2_000;
 
 /**
@@ -99,6 +101,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       );
       if (closed || link.lost) throw new Error('the dedicated connection was closed');
     } catch (error) {
+      if (isDeaf(error)) await unlisten(link, probe);
       void discard(link, 0);
       throw error;
     } finally {
@@ -150,6 +153,12 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     await sql.unsafe(statements.join(';'));
   }
 
+  /** The session is a pooler's, and goes on for others: as likely as not the same one is still at hand. */
+  async function unlisten({ sql }: Link, probe: string): Promise<void> {
+    const late = (): Error => new Error(`no answer for ${UNLISTEN_TIMEOUT_MS} ms`);
+    await withDeadline(sql.unsafe(`unlisten ${probe}`), UNLISTEN_TIMEOUT_MS, late).catch(() => {});
+  }
+
   async function discard(link: Link, timeoutSeconds: number): Promise<void> {
     link.lost = true;
     link.dialer.stop();
@@ -176,11 +185,19 @@ export async function openSession(options: SessionOptions): Promise<Session> {
     retry = setTimeout(
       () => {
         retry = undefined;
-        // The way to the server has proved itself; now it is about this connection only.
-        connect((link, channel) => link.sql.unsafe(`notify ${channel}`)).catch(() => reconnectLater());
+        connect(proveAgain).catch(() => reconnectLater());
       },
       attempts === 1 ? 0 : Math.random() * backoff,
     );
+  }
+
+  /**
+   * The way to the server has proved itself; now it is about this connection only. Except through a pooler, which may
+   * share sessions by now: then a connection can hear itself by chance.
+   */
+  async function proveAgain({ sql }: Link, channel: string): Promise<void> {
+    if (await leadsThroughPooler(sql)) await options.notify(channel);
+    else await sql.unsafe(`notify ${channel}`);
   }
 
   await connect((_, channel) => options.notify(channel));
@@ -222,6 +239,8 @@ export async function openSession(options: SessionOptions): Promise<Session> {
 const isServerError = (error: unknown): boolean => error instanceof Error && error.name === 'PostgresError';
 
 const isStandby = (error: unknown): boolean => (error as { code?: unknown }).code === 'MC005';
+
+const isDeaf = (error: unknown): boolean => (error as { code?: unknown }).code === 'MC101';
 
 function deaf(): ModuleCacheError {
   return new ModuleCacheError('MC101', 'the dedicated connection does not hear notifications', {

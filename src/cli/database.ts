@@ -1,4 +1,5 @@
 import postgres, { type Sql } from 'postgres';
+import { openPool, type Pool } from '../connection.js';
 import { ModuleCacheError } from '../errors.js';
 
 export interface DatabaseOptions {
@@ -14,10 +15,13 @@ export const hasPgVariables = (): boolean =>
   Boolean(process.env.PGHOST || process.env.PGDATABASE || process.env.PGSERVICE);
 
 /** Runs one command's queries on one connection, and closes it. */
-export async function withDatabase<T>(options: DatabaseOptions, work: (sql: Sql) => Promise<T>): Promise<T> {
+export async function withDatabase<T>(
+  options: DatabaseOptions,
+  work: (database: Pool) => Promise<T>,
+): Promise<T> {
   const sql = connect(namedUrl(options));
   try {
-    return await work(sql);
+    return await work(await openPool(sql, 'module-cache'));
   } catch (error) {
     if (['3F000', '42883', '42P01'].includes((error as { code?: string }).code ?? '')) {
       throw new ModuleCacheError('MC004', 'the database has no usable module_cache schema', {
@@ -36,7 +40,11 @@ function connect(url: string | undefined): Sql {
     max: 1,
     onnotice: () => {},
     connect_timeout: 10,
-    connection: { application_name: 'module-cache', default_transaction_isolation: 'read committed' },
+    // Not worth it for a few questions, and poolers may lose what was prepared.
+    prepare: false,
+    // Its failure would come as an uncaught error instead of one clear line.
+    fetch_types: false,
+    connection: { application_name: 'module-cache' },
   } as const;
   return url === undefined ? postgres(options) : postgres(url, options);
 }

@@ -6,12 +6,14 @@ interface GcOptions extends DatabaseOptions {
 }
 
 export async function gcCommand(options: GcOptions): Promise<void> {
-  await withDatabase(options, async (sql) => {
+  await withDatabase(options, async (database) => {
     const total = { artifacts: 0n, renewed: 0n, generations: 0n, invalidations: 0n };
     for (let complete = false; !complete; ) {
-      const [row] = await sql`
+      const [row] = await database.run(
+        (sql) => sql`
         select artifacts, renewed, generations, invalidations, complete
-        from module_cache.collect_garbage(${options.olderThan}::text::interval, ${options.batch})`;
+        from module_cache.collect_garbage(${options.olderThan}::text::interval, ${options.batch})`,
+      );
       if (row === undefined) break;
       let found = 0n;
       for (const name of Object.keys(total) as (keyof typeof total)[]) {

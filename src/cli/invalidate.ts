@@ -8,13 +8,13 @@ export async function invalidateCommand(
   options: DatabaseOptions,
 ): Promise<void> {
   const realmUrl = requireRealm(realm);
-  await withDatabase(options, async (sql) => {
+  await withDatabase(options, async (database) => {
     if (paths.length === 0) {
-      const token = await calls.clearRealm(sql, realmUrl);
+      const token = await database.run((sql) => calls.clearRealm(sql, realmUrl));
       print(options.json ? JSON.stringify({ token, realm: realmUrl }) : `cleared ${realmUrl}`);
       return;
     }
-    const { token, modules } = await calls.invalidate(sql, realmUrl, paths);
+    const { token, modules } = await database.run((sql) => calls.invalidate(sql, realmUrl, paths));
     if (options.json) {
       print(JSON.stringify({ token, modules }));
       return;

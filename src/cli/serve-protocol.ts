@@ -4,6 +4,8 @@ export interface WorkerConfig {
   readonly folder: string;
   readonly realm: string;
   readonly databaseUrl: string | undefined;
+  /** Of Postgres itself, if the other one leads to a pooler. */
+  readonly listenUrl: string | undefined;
   readonly host: string;
   readonly port: number;
   readonly number: number;

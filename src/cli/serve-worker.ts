@@ -19,6 +19,7 @@ async function work(): Promise<void> {
   const source = await openDirectory(config.folder);
   const cache = await openModuleCache({
     connection: config.databaseUrl ?? {},
+    ...(config.listenUrl === undefined ? {} : { listenConnection: config.listenUrl }),
     name: `module-cache serve, worker ${config.number}`,
   });
   cache.events.on('invalidated', ({ xid }) => {

@@ -1,6 +1,7 @@
 import { pathToFileURL } from 'node:url';
 import postgres from 'postgres';
 import { type ModuleCache, openModuleCache } from '../cache.js';
+import { ModuleCacheError } from '../errors.js';
 import { requireRealm } from '../keys.js';
 import { compareWithStored, openDirectory, watchRealm } from '../realm/index.js';
 import { migrate } from '../schema/migrate.js';
@@ -15,6 +16,7 @@ export interface ServeOptions extends DatabaseOptions {
   port: number;
   host: string;
   workers: number;
+  listenUrl?: string;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
@@ -49,14 +51,19 @@ async function run(
   const source = await openDirectory(folder);
   const realm = requireRealm(options.realm ?? pathToFileURL(`${source.root}/`).href);
   const databaseUrl = await openDatabase(options, report, onClose);
-  const schema = await migrate({ ...(databaseUrl === undefined ? {} : { databaseUrl }) });
-  const sql = databaseUrl === undefined ? postgres({ max: 2 }) : postgres(databaseUrl, { max: 2 });
+  const { listenUrl } = options;
+  const directUrl = listenUrl ?? databaseUrl;
+  const schema = await migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
+  // Asked too seldom to prepare anything, which a pooler might lose; and see the pool of a cache for the types.
+  const few = { max: 2, prepare: false, fetch_types: false };
+  const sql = databaseUrl === undefined ? postgres(few) : postgres(databaseUrl, few);
   onClose(() => sql.end({ timeout: 1 }));
   const cache = await openModuleCache({
     connection: sql,
+    ...(listenUrl === undefined ? {} : { listenConnection: listenUrl }),
     name: 'module-cache serve, watcher',
     l1: { maxBytes: 1_000_000 },
-  });
+  }).catch(pointToOption);
   onClose(() => cache.close());
   const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
   cache.events.on('warning', ({ message }) => warn(message));
@@ -75,7 +82,7 @@ async function run(
   stop.throwIfAborted();
   workers = await startWorkers({
     count: options.workers,
-    config: { folder: source.root, realm, databaseUrl, host: options.host, port: options.port },
+    config: { folder: source.root, realm, databaseUrl, listenUrl, host: options.host, port: options.port },
     onMessage: warn,
   });
   onClose(workers.stop);
@@ -99,6 +106,17 @@ async function run(
   });
 }
 
+/** The option of the command line instead of the client's. */
+function pointToOption(error: unknown): never {
+  if (!(error instanceof ModuleCacheError) || error.code !== 'MC101') throw error;
+  const { code, message, detail } = error;
+  throw new ModuleCacheError(code, message, {
+    ...(detail === undefined ? {} : { detail }),
+    hint: 'A pooler in transaction mode accepts LISTEN and hears nothing: add --listen-url with the URL of Postgres itself, and of the same database.',
+    cause: error,
+  });
+}
+
 /** Undefined if the PG* variables tell where the database is. */
 async function openDatabase(
   options: ServeOptions,
@@ -106,6 +124,11 @@ async function openDatabase(
   onClose: (close: () => Promise<unknown>) => void,
 ): Promise<string | undefined> {
   const named = namedUrl(options);
+  if (named === undefined && !hasPgVariables() && options.listenUrl !== undefined) {
+    throw new ModuleCacheError('MC107', '--listen-url needs a database URL beside it', {
+      hint: 'Give the URL of the pooler with --database-url or DATABASE_URL; without a pooler --listen-url is not needed.',
+    });
+  }
   if (named !== undefined || hasPgVariables()) {
     const shown = named === undefined ? 'from the PG* variables' : withoutPassword(named);
     report('database', { embedded: false, url: shown }, `database ${shown}`);

@@ -1,7 +1,7 @@
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { isAlive } from '../../dist/cli/embedded-postgres/processes.js';
+import { commandLineOf, isAlive } from '../../dist/cli/embedded-postgres/processes.js';
 import { findServer } from '../../dist/cli/embedded-postgres/server.js';
 import { stopServer } from '../../dist/cli/embedded-postgres/shutdown.js';
 
@@ -14,9 +14,19 @@ export async function removeLeftovers() {
     try {
       const server = findServer(join(folder, 'data'));
       if (server !== null) await stopServer(server.pid, '', 'immediate');
+      stopBouncer(folder);
       rmSync(folder, { recursive: true, force: true });
     } catch {
       // Another user's.
     }
+  }
+}
+
+function stopBouncer(folder) {
+  try {
+    const pid = Number(readFileSync(join(folder, 'pgbouncer.pid'), 'utf8'));
+    if (commandLineOf(pid).includes(folder)) process.kill(pid, 'SIGKILL');
+  } catch {
+    // There was none, or it has ended.
   }
 }

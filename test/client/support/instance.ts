@@ -1,4 +1,5 @@
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres';
+import { instanceThroughPooler } from '../support/pooler.js';
 
 /** A postgres.js instance of the application's own, which fails when it is told to. */
 export interface Instance {
@@ -9,7 +10,8 @@ export interface Instance {
 }
 
 export function openInstance(url: string, options: Options<Record<string, PostgresType>> = {}): Instance {
-  const instance = postgres(url, { max: 4, onnotice: () => {}, ...options });
+  const way = instanceThroughPooler(url);
+  const instance = postgres(way.url, { max: 4, onnotice: () => {}, ...options });
   const failing: string[] = [];
   const sql = new Proxy(instance, {
     apply(target, self, args) {
@@ -20,6 +22,7 @@ export function openInstance(url: string, options: Options<Record<string, Postgr
       return target`select 1 / 0`;
     },
   });
+  way.opened(sql);
   return {
     sql,
     failNext: (text) => {

@@ -6,6 +6,7 @@ import {
   openModuleCache,
   type Product,
 } from '../../../src/index.js';
+import { throughPooler } from '../support/pooler.js';
 
 /** One thing that a cache has told about itself. */
 export type Told = { [Name in keyof CacheEvents]: { name: Name } & CacheEvents[Name][0] }[keyof CacheEvents];
@@ -36,7 +37,7 @@ const names = [
 
 export async function openPeer(options: ModuleCacheOptions): Promise<Peer> {
   const name = options.name ?? `test ${randomUUID()}`;
-  const cache = await openModuleCache({ ...options, name });
+  const cache = await openModuleCache({ ...(await throughPooler(options)), name });
   const told: Told[] = [];
   for (const event of names) {
     cache.events.on(event, (what: object) => void told.push({ name: event, ...what } as Told));

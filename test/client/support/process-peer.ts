@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { ArtifactRequest, ModuleCacheOptions, Product, ReadOptions } from '../../../src/index.js';
 import { type Child, startChild } from '../../support/process.js';
 import { within } from '../../support/wait.js';
+import { throughPooler } from '../support/pooler.js';
 
 export type Message =
   | { type: 'ready' | 'opened' | 'closed' | 'aborted' | 'missed' }
@@ -53,7 +54,7 @@ export async function startPeer(options: ModuleCacheOptions): Promise<ProcessPee
     },
   };
   children.add(peer);
-  tell('open', { options });
+  tell('open', { options: await throughPooler(options) });
   const failed = child.next('failed', 600_000).then(({ message }) => Promise.reject(new Error(message)));
   failed.catch(() => {});
   await within(20_000, () => 'the peer was opened', Promise.race([child.next('opened'), failed]));

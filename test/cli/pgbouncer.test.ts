@@ -1,0 +1,163 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { migrate } from '../../src/schema/migrate.js';
+import { uninstall } from '../../src/schema/uninstall.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { type Bouncer, describeBouncer, startBouncer } from '../support/pgbouncer.js';
+import { until } from '../support/wait.js';
+
+const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+
+/** Without what the one who runs the tests may have set for other purposes. */
+const env = { ...process.env, DATABASE_URL: '', PGHOST: '', PGDATABASE: '', PGSERVICE: '' };
+
+interface Run {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+function run(...args: string[]): Promise<Run> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [cli, ...args], { env }, (error, stdout, stderr) =>
+      resolve({ code: typeof error?.code === 'number' ? error.code : error ? 1 : 0, stdout, stderr }),
+    );
+  });
+}
+
+describeBouncer('the commands, through PgBouncer in transaction mode,', () => {
+  let database: TestDatabase;
+  let empty: TestDatabase;
+  let bouncer: Bouncer;
+  let folder: string;
+  let through: string;
+  beforeAll(async () => {
+    [database, empty] = await Promise.all([createDatabase(), createDatabase({ template: false })]);
+    bouncer = await startBouncer(database.url, { poolSize: 3 });
+    through = bouncer.url(database.url);
+    folder = await mkdtemp(join(tmpdir(), 'module-cache-serve-'));
+    await writeFile(join(folder, 'a.ts'), 'export const version: number = 1;');
+  });
+  afterAll(async () => {
+    await bouncer.stop();
+    await Promise.all([database.drop(), empty.drop(), rm(folder, { recursive: true })]);
+  });
+
+  const oneLine = (message: string) => expect.stringMatching(new RegExp(`^module-cache: .*${message}.*\n$`));
+
+  test('invalidate and gc work as ever, without any parameter', async () => {
+    const realm = 'https://a.example/';
+    await database.sql`
+      select module_cache.put(${realm}, 'a.ts', 'transpile', '', 'a', '{}', array['b'], g.token)
+      from module_cache.get(${realm}, 'a.ts') g`;
+    const invalidated = await run('invalidate', realm, 'b.ts', '--database-url', through);
+    expect(invalidated).toMatchObject({ code: 0, stdout: expect.stringContaining(`${realm}a.ts`) });
+    const collected = await run(
+      'gc',
+      '--older-than',
+      '0',
+      '--batch',
+      '1',
+      '--json',
+      '--database-url',
+      through,
+    );
+    expect([collected.code, JSON.parse(collected.stdout)]).toMatchObject([0, { artifacts: 1 }]);
+  });
+
+  describe('migrate', () => {
+    const locks = () => database.sql`
+      select from pg_locks where locktype = 'advisory'
+        and database in (select oid from pg_database where datname in (${database.name}, ${empty.name}))`;
+
+    test('refuses to install with one line, and leaves neither a lock nor anything else', async () => {
+      const refused = await run('migrate', '--database-url', bouncer.url(empty.url));
+      expect(refused).toEqual({ code: 1, stdout: '', stderr: oneLine('pooler.*URL of Postgres itself') });
+      expect(await locks()).toEqual([]);
+      expect(
+        await empty.sql`select from pg_namespace where nspname in ('module_cache', 'graphile_migrate')`,
+      ).toEqual([]);
+    });
+
+    test('says so if nothing is to be done, and what can be done in one transaction is done', async () => {
+      await migrate({ databaseUrl: empty.url });
+      const again = await run('migrate', '--json', '--database-url', bouncer.url(empty.url));
+      expect([again.code, JSON.parse(again.stdout)]).toMatchObject([0, { applied: [] }]);
+      const { removed } = await uninstall({ databaseUrl: bouncer.url(empty.url) });
+      expect(removed).toEqual(
+        expect.arrayContaining([
+          'schema graphile_migrate',
+          expect.stringMatching(/^schema module_cache [0-9]/),
+        ]),
+      );
+      expect(await locks()).toEqual([]);
+    });
+
+    test('installs where each client has a session of its own', async () => {
+      const sessions = await startBouncer(empty.url, { poolMode: 'session' });
+      try {
+        const { applied } = await migrate({ databaseUrl: sessions.url(empty.url) });
+        expect(applied.length).toBeGreaterThan(0);
+      } finally {
+        await sessions.stop();
+      }
+    });
+  });
+
+  describe('serve', () => {
+    test('is refused with one line that names the option, and leaves nothing', async () => {
+      const refused = await run('serve', folder, '--port', '0', '--database-url', through);
+      expect([refused.code, refused.stderr]).toEqual([1, oneLine('does not hear.*--listen-url')]);
+      const left = await database.sql`
+        select from pg_locks where locktype = 'advisory' and database =
+          (select oid from pg_database where datname = current_database())`;
+      expect(left).toEqual([]);
+    });
+
+    test('--listen-url without a database URL is refused', async () => {
+      const refused = await run('serve', folder, '--listen-url', database.url);
+      expect([refused.code, refused.stderr]).toEqual([1, oneLine('--listen-url needs a database URL')]);
+    });
+
+    test('works with a listen URL of its own: edits reach all processes, and Ctrl-C ends it', async () => {
+      const options = ['--workers', '2', '--port', '0', '--json', '--database-url', through];
+      const child = spawn(
+        process.execPath,
+        [cli, 'serve', folder, ...options, '--listen-url', database.url],
+        {
+          stdio: ['ignore', 'pipe', 'inherit'],
+        },
+      );
+      try {
+        const events: { event: string; url: string; modules: string[]; coherentMs: number | null }[] = [];
+        createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
+        const next = (event: string) =>
+          until(() => events.find((candidate) => candidate.event === event), {
+            timeoutMs: 30_000,
+            what: event,
+          });
+        const { url } = await next('ready');
+        for (let again = 0; again < 20; again += 1) {
+          const response = await fetch(new URL('a.ts', url), { headers: { connection: 'close' } });
+          expect(await response.text()).toContain('version = 1');
+        }
+        await appendFile(join(folder, 'a.ts'), '\nexport const edited = true;');
+        expect(await next('invalidated')).toMatchObject({
+          modules: ['a.ts'],
+          coherentMs: expect.any(Number),
+        });
+        expect(await (await fetch(new URL('a.ts', url))).text()).toContain('edited = true');
+        child.kill('SIGINT');
+        expect(await once(child, 'exit')).toEqual([0, null]);
+      } finally {
+        child.kill('SIGKILL');
+      }
+    });
+  });
+});

@@ -1,0 +1,71 @@
+import { afterAll, jest, test } from '@jest/globals';
+import fc from 'fast-check';
+import type { Pool } from '../../../src/connection.js';
+import type { SessionOptions } from '../../../src/session.js';
+import { play, type Schedule, scheduleArb } from './support/schedule.js';
+import { modelCalls, type Wire } from './support/wire.js';
+import { openWorld } from './support/world.js';
+
+/**
+ * The client against a model of the database (support/model.ts), with every answer, notification, delay, loss and
+ * reconnect in an order that fast-check draws (support/schedule.ts) and shrinks. The rules (support/rules.ts) are
+ * checked after each step.
+ *
+ * PROPERTY_RUNS: how many schedules are drawn. PROPERTY_SEED and PROPERTY_PATH replay what a failure names.
+ */
+
+// Only what talks to the server is replaced. `connection` carries the wire.
+jest.unstable_mockModule('../../../src/calls.js', () => modelCalls);
+jest.unstable_mockModule('../../../src/connection.js', () => ({
+  openPool: async (wire: Wire): Promise<Pool> => wire.pool,
+}));
+jest.unstable_mockModule('../../../src/session.js', () => ({
+  openSession: (options: SessionOptions) => (options.connection as unknown as Wire).openSession(options),
+}));
+const { openModuleCache } = await import('../../../src/cache.js');
+
+const numRuns = Number(process.env.PROPERTY_RUNS ?? 300);
+const replay = {
+  ...(process.env.PROPERTY_SEED === undefined ? {} : { seed: Number(process.env.PROPERTY_SEED) }),
+  ...(process.env.PROPERTY_PATH === undefined ? {} : { path: process.env.PROPERTY_PATH }),
+};
+
+jest.spyOn(Math, 'random').mockReturnValue(0.5);
+afterAll(() => {
+  jest.useRealTimers();
+  jest.restoreAllMocks();
+});
+
+/** What happened until it went wrong, and what went wrong; undefined if all is well. */
+async function failureOf(schedule: Schedule): Promise<string | undefined> {
+  const world = await openWorld(openModuleCache);
+  try {
+    await play(world, schedule);
+    return undefined;
+  } catch (error) {
+    const lines = world.story.map((line, index) => `${String(index + 1).padStart(4)}  ${line}`);
+    return [...lines, `      → ${(error as Error).stack}`].join('\n');
+  } finally {
+    world.cache.close().catch(() => {});
+    jest.clearAllTimers();
+    jest.useRealTimers();
+  }
+}
+
+test(
+  'no order of answers, notifications, delays and losses makes this process serve what it should not',
+  async () => {
+    const property = fc.asyncProperty(scheduleArb, async (schedule) => {
+      const failure = await failureOf(schedule);
+      if (failure !== undefined) throw new Error(failure);
+    });
+    const details = await fc.check(property, { numRuns, ...replay });
+    if (!details.failed) return;
+    const { seed, counterexamplePath, numShrinks, errorInstance } = details;
+    throw new Error(
+      `after ${details.numRuns} schedules and ${numShrinks} simplifications (PROPERTY_SEED=${seed} PROPERTY_PATH=${counterexamplePath}):\n` +
+        (errorInstance as Error).message,
+    );
+  },
+  30 * 60_000,
+);
