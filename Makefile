@@ -91,7 +91,7 @@ migrations: dist/.built ## Write the committed migration from sql/
 
 .PHONY: distclean
 distclean: ## Remove everything that was built or installed here
-	rm -rf dist node_modules coverage $(DATA_built)
+	rm -rf dist node_modules coverage test/output $(DATA_built)
 
 .PHONY: help
 help: ## List the targets

@@ -45,7 +45,10 @@ describe('module-cache', () => {
 
   test('migrate installs the schema, says so, and has nothing to do the second time', async () => {
     const first = await run(['migrate', '--json', '--database-url', empty.url]);
-    expect(JSON.parse(first.stdout)).toMatchObject({ applied: [expect.any(String), expect.any(String)], version: VERSION });
+    expect(JSON.parse(first.stdout)).toMatchObject({
+      applied: [expect.any(String), expect.any(String)],
+      version: VERSION,
+    });
     const second = await run(['migrate', '--json'], { DATABASE_URL: empty.url });
     expect(JSON.parse(second.stdout)).toMatchObject({ applied: [], version: VERSION });
   });

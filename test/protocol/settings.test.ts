@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
 import { trap } from '../sql/support/guard.js';
-import { observe, session } from '../sql/support/session.js';
+import { observe, type Session, session } from '../sql/support/session.js';
 import { until } from '../support/wait.js';
 import {
   CONFIRMED_CONTENTION,
@@ -10,6 +10,16 @@ import {
 } from './support/guards.js';
 
 /** Settings of the caller's session, any of which a user may change, make nothing wrong and no transaction fail. */
+
+/** Somebody has been waiting for one lock for so long. */
+const untilWaitingFor = (watcher: Session, time: string): Promise<unknown> =>
+  until(
+    async () => {
+      const waiting = `select from pg_locks where waitstart < clock_timestamp() - interval '${time}'`;
+      return (await watcher.run(waiting)).length > 0;
+    },
+    { what: `somebody waits for ${time}` },
+  );
 
 trap(
   'trap: a commit that notifies waits for others that do, and the caller has a short lock_timeout',
@@ -40,10 +50,7 @@ trap(
       await other.run('lock table module_cache._generations in share mode');
       const done = invalidate();
       done.catch(() => {});
-      const waiting = until(
-        async () => (await watcher.run('select from pg_locks where not granted')).length > 0,
-        { what: 'the invalidation waits' },
-      );
+      const waiting = untilWaitingFor(watcher, '50ms');
       // Without the guard it fails, and never waits for longer.
       await Promise.race([waiting, done]);
       await other.commit();
@@ -65,10 +72,8 @@ trap(
       await other.begin();
       await other.run('lock table module_cache._artifacts in share mode');
       const put = cache.put('a.ts', 'x', { token });
-      const waiting = until(
-        async () => (await watcher.run('select from pg_locks where not granted')).length > 0,
-        { what: 'the put waits' },
-      );
+      // Longer than its first wait is, with some more for a timer that is late, and shorter than its last.
+      const waiting = untilWaitingFor(watcher, '15ms');
       waiting.catch(() => {});
       await Promise.race([waiting, put]);
       await other.commit();

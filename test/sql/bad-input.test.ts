@@ -208,7 +208,11 @@ test('a body that is null is refused', async () => {
 
 test.each(['0 s', '-1 s', '-1 month'])('an expiry of %s is refused', async (expiresIn) => {
   const token = await cache.token();
-  await expectRefusal(cache.put('a.ts', 'x', { token, expiresIn }), 'MC003', 'expires_in is not a possible life');
+  await expectRefusal(
+    cache.put('a.ts', 'x', { token, expiresIn }),
+    'MC003',
+    'expires_in is not a possible life',
+  );
 });
 
 test.each([

@@ -1,10 +1,11 @@
-import { afterAll, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Pool } from '../../../src/connection.js';
 import type { SessionOptions } from '../../../src/session.js';
+import { modules } from './support/model.js';
 import { play, type Schedule, scheduleArb } from './support/schedule.js';
 import { modelCalls, type Wire } from './support/wire.js';
-import { openWorld } from './support/world.js';
+import { openWorld, type World } from './support/world.js';
 
 /**
  * The client against a model of the database (support/model.ts), with every answer, notification, delay, loss and
@@ -24,7 +25,8 @@ jest.unstable_mockModule('../../../src/session.js', () => ({
 }));
 const { openModuleCache } = await import('../../../src/cache.js');
 
-const numRuns = Number(process.env.PROPERTY_RUNS ?? 300);
+const [a, b] = modules;
+const numRuns = Number(process.env.PROPERTY_RUNS ?? 1_000);
 const replay = {
   ...(process.env.PROPERTY_SEED === undefined ? {} : { seed: Number(process.env.PROPERTY_SEED) }),
   ...(process.env.PROPERTY_PATH === undefined ? {} : { path: process.env.PROPERTY_PATH }),
@@ -51,6 +53,39 @@ async function failureOf(schedule: Schedule): Promise<string | undefined> {
     jest.useRealTimers();
   }
 }
+
+describe('trap: a server that was set back counts the same transactions anew, and memory takes them for seen', () => {
+  let world: World;
+  beforeEach(async () => {
+    world = await openWorld(openModuleCache);
+    const { server } = world;
+    server.commit(server.begin(b, 'notified', []));
+    world.call({ module: a, produces: true, way: 'bounded', after: undefined });
+    await world.flush(true);
+    expect(world.cache.peek(a)).toBeDefined();
+    server.setBack(1);
+    world.wire.breakAll();
+    await world.settle();
+  });
+  afterEach(async () => {
+    await world.close();
+    jest.useRealTimers();
+  });
+
+  test('by the answer to its own invalidation', async () => {
+    const done = world.cache.invalidate(a.realm, [a.path]);
+    await world.flush(false);
+    await done;
+    expect(world.cache.peek(a)).toBeUndefined();
+  });
+
+  test('by a notification that arrives before the log was asked', async () => {
+    world.wire.connect();
+    world.server.commit(world.server.begin(a, 'notified', []));
+    world.wire.deliverNotification(false);
+    expect(world.cache.peek(a)).toBeUndefined();
+  });
+});
 
 test(
   'no order of answers, notifications, delays and losses makes this process serve what it should not',

@@ -22,7 +22,8 @@ const moduleArb = fc.oneof(
   { weight: 1, arbitrary: fc.constant(c as Module) },
 );
 const scopeArb = fc.oneof(
-  { weight: 6, arbitrary: moduleArb },
+  { weight: 3, arbitrary: moduleArb },
+  { weight: 3, arbitrary: fc.constant(b as Module) },
   { weight: 1, arbitrary: fc.constant('its realm' as const) },
   { weight: 1, arbitrary: fc.constant('everything' as const) },
 );
