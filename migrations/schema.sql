@@ -126,7 +126,8 @@ view invalidations as
   WHERE ((epoch IS NULL) OR (epoch = ( SELECT e.epoch
            FROM module_cache._epochs e
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
-         LIMIT 1)));
+         LIMIT 1)))
+ LIMIT ALL;
 
 view tombstones as
  SELECT realm_url,
@@ -936,7 +937,9 @@ declare
   v_realm constant text := module_cache._realm(realm_url);
 begin
   if v_realm is null then
-    perform module_cache._raise('MC001', 'not a realm URL', format('realm_url: %L', left(realm_url, 200)),
+    -- A user part may hold a password, and errors are logged.
+    perform module_cache._raise('MC001', 'not a realm URL',
+      format('realm_url: %L', regexp_replace(left(realm_url, 200), '//[^/]*@', '//***@')),
       'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
   end if;
   return v_realm;
@@ -1006,7 +1009,17 @@ begin
       return 'stored';
     end if;
 
-    -- The row is absent, or somebody holds it.
+    -- Somebody holds the row, or it is absent.
+    if exists (
+      select
+      from module_cache._artifacts a
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant)
+    then
+      return 'contended';
+    end if;
     v_inserted := module_cache._insert(artifact);
     if v_inserted then
       return 'stored';

@@ -163,7 +163,9 @@ declare
   v_realm constant text := module_cache._realm(realm_url);
 begin
   if v_realm is null then
-    perform module_cache._raise('MC001', 'not a realm URL', format('realm_url: %L', left(realm_url, 200)),
+    -- A user part may hold a password, and errors are logged.
+    perform module_cache._raise('MC001', 'not a realm URL',
+      format('realm_url: %L', regexp_replace(left(realm_url, 200), '//[^/]*@', '//***@')),
       'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
   end if;
   return v_realm;

@@ -77,7 +77,17 @@ begin
       return 'stored';
     end if;
 
-    -- The row is absent, or somebody holds it.
+    -- Somebody holds the row, or it is absent.
+    if exists (
+      select
+      from module_cache._artifacts a
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant)
+    then
+      return 'contended';
+    end if;
     v_inserted := module_cache._insert(artifact);
     if v_inserted then
       return 'stored';

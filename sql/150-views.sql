@@ -71,7 +71,9 @@ where i.epoch is null
     select e.epoch
     from module_cache._epochs e
     where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
-    limit 1);
+    limit 1)
+-- So that nobody, not even its owner, can delete through it.
+limit all;
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';

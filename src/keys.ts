@@ -114,7 +114,8 @@ export function requireRealm(realm: string): string {
   const normal = typeof realm === 'string' ? normalizeRealm(realm) : null;
   if (normal !== null) return normal;
   throw new ModuleCacheError('MC001', 'not a realm URL', {
-    detail: `realm: ${show(realm)}`,
+    // A user part may hold a password, and errors are logged.
+    detail: `realm: ${show(typeof realm === 'string' ? realm.replace(/\/\/[^/]*@/, '//***@') : realm)}`,
     hint: 'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.',
   });
 }

@@ -73,7 +73,7 @@ trap(
       await other.run('lock table module_cache._artifacts in share mode');
       const put = cache.put('a.ts', 'x', { token });
       // Longer than its first wait is, with some more for a timer that is late, and shorter than its last.
-      const waiting = untilWaitingFor(watcher, '15ms');
+      const waiting = untilWaitingFor(watcher, '40ms');
       waiting.catch(() => {});
       await Promise.race([waiting, put]);
       await other.commit();

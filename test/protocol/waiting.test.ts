@@ -8,6 +8,7 @@ import {
   INSERT_TIMEOUT,
   NO_LOCK_FOR_EACH_MODULE,
   NO_READ_OF_GENERATIONS,
+  NO_WAIT_FOR_A_HELD_ROW,
   SKIP_LOCKED,
 } from './support/guards.js';
 
@@ -146,6 +147,24 @@ trap(
     }
   },
 );
+
+trap('trap: a put waits for whoever holds the row that it wants', NO_WAIT_FOR_A_HELD_ROW, async (db) => {
+  const [cache, other] = [session(db), session(db)];
+  await cache.publish('a.ts', 'first');
+  const token = await cache.token();
+  await other.begin();
+  await other.put('a.ts', 'second', { token });
+  // What it would wait takes longer than this, and a busy machine is not busy each time.
+  await cache.run("set statement_timeout = '100ms'");
+  const reasons: string[] = [];
+  while (reasons.length < 5 && !reasons.includes('contended')) {
+    const { reason } = await cache
+      .put('a.ts', 'third', { token })
+      .catch((error: { code: string }) => ({ reason: error.code }));
+    reasons.push(reason);
+  }
+  expect(reasons).toContain('contended');
+});
 
 for (const isolation of ISOLATIONS) {
   trap(`a put of a row that another put holds does not wait (${isolation})`, SKIP_LOCKED, async (db) => {

@@ -256,3 +256,14 @@ test('100,000 paths in one call are invalidated, good and bad', async () => {
   expect(complete).toBe(true);
   expect(changes[0]?.m).toHaveLength(90_000);
 });
+
+test('a password in a URL that is refused is not shown', async () => {
+  const call = cache.run(`select module_cache.get('https://user:secret@a.example/', 'a.ts')`);
+  const { detail } = await refusal(call);
+  expect(detail).toBe("realm_url: 'https://***@a.example/'");
+});
+
+test('nobody deletes log rows by way of the view', async () => {
+  const error = await refusal(cache.run('delete from module_cache.invalidations'));
+  expect(error.code).toBe('55000');
+});

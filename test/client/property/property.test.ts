@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import type { Pool } from '../../../src/connection.js';
 import type { SessionOptions } from '../../../src/session.js';
 import { modules } from './support/model.js';
+import { Broken } from './support/rules.js';
 import { play, type Schedule, scheduleArb } from './support/schedule.js';
 import { modelCalls, type Wire } from './support/wire.js';
 import { openWorld, type World } from './support/world.js';
@@ -46,7 +47,9 @@ async function failureOf(schedule: Schedule): Promise<string | undefined> {
     return undefined;
   } catch (error) {
     const lines = world.story.map((line, index) => `${String(index + 1).padStart(4)}  ${line}`);
-    return [...lines, `      → ${(error as Error).stack}`].join('\n');
+    // What no rule has said is a defect of another kind.
+    const what = error instanceof Broken ? error.message : (error as Error).stack;
+    return [...lines, `      → ${what}`].join('\n');
   } finally {
     world.cache.close().catch(() => {});
     jest.clearAllTimers();

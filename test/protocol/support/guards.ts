@@ -187,6 +187,17 @@ export const PATIENT_INSERTS: Guard = {
   without: "  if false then\n    perform set_config('lock_timeout', '1s', true);",
   count: 2,
 };
+export const NO_WAIT_FOR_A_HELD_ROW: Guard = {
+  file: '090',
+  text: `    then
+      return 'contended';
+    end if;
+    v_inserted`,
+  without: `    then
+      null;
+    end if;
+    v_inserted`,
+};
 export const CONFIRMED_CONTENTION: Guard = {
   file: '090',
   text: "array['10ms', '100ms', null]",

@@ -1,3 +1,4 @@
+import type { CachedModule } from '../../../../src/index.js';
 import type { Change, Made, Module, Server } from '../support/model.js';
 import { modules } from '../support/model.js';
 
@@ -45,7 +46,7 @@ interface Surroundings {
   /** The time in ms that really passed. */
   now(): number;
   connection(): object | undefined;
-  peek(module: Module): { body: string } | undefined;
+  peek(module: Module): CachedModule | undefined;
 }
 
 export type Rules = ReturnType<typeof createRules>;
@@ -57,6 +58,7 @@ export function createRules(world: () => Surroundings) {
   /** Counts what may have ended the sharing of work: news, and connections lost. */
   let hearings = 0;
   let connectedAt = 0;
+  let droppedAt = 0;
   let asked: { monotonic: number; wall: number } | undefined;
 
   const outdates = (change: Change, made: Made): boolean =>
@@ -145,6 +147,9 @@ export function createRules(world: () => Surroundings) {
     caughtUp(of: { monotonic: number; wall: number }): void {
       asked = of;
     },
+    droppedAll(): void {
+      droppedAt = world().tick();
+    },
     lost(): void {
       hearings += 1;
     },
@@ -190,7 +195,10 @@ export function createRules(world: () => Surroundings) {
     check(): void {
       for (const module of modules) {
         const entry = world().peek(module);
-        if (entry !== undefined) checkMemory(entry.body, `${module.path} in memory`);
+        if (entry === undefined) continue;
+        checkMemory(entry.body, `${module.path} in memory`);
+        if ((entry.headers.at as number) > droppedAt) continue;
+        throw new Broken(`${entry.body} is in memory, asked for before everything had to be dropped`);
       }
       checkPartners();
     },

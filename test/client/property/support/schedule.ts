@@ -313,6 +313,9 @@ export async function play(world: World, { published, steps, rests }: Schedule):
     try {
       words = await step.run(world);
       await world.settle();
+    } catch (error) {
+      words ??= `(${step})`;
+      throw error;
     } finally {
       // What followed from it comes after it.
       if (words !== undefined) story.splice(from, 0, words);

@@ -29,9 +29,12 @@ interface Question {
   answer?: { readonly value: unknown; readonly known: Change[] };
 }
 
-/** Stands in for a connection: what the stored functions are called on. `holder` is what holds its claims. */
+/**
+ * Stands in for a connection: what the stored functions are called on. `holder` is what holds its claims, `at` when
+ * the question was asked, in things that happened.
+ */
 interface Line {
-  ask<T>(about: string, handle: (server: Server, holder: object) => T): Promise<T>;
+  ask<T>(about: string, handle: (server: Server, holder: object, at: number) => T): Promise<T>;
 }
 
 const THE_LOG = 'the log';
@@ -44,6 +47,8 @@ export interface Hearing {
   told(changes: readonly Change[]): void;
   /** The log has been asked and its answer is here. */
   caughtUp(asked: Question['asked']): void;
+  /** The log did not reach back, so that everything has to be dropped. */
+  droppedAll(): void;
   lost(): void;
   connected(): void;
 }
@@ -51,6 +56,7 @@ export interface Hearing {
 export type Wire = ReturnType<typeof createWire>;
 
 export function createWire(
+  tick: () => number,
   hearing: Hearing,
   makeServer: (notify: Parameters<typeof createServer>[2]) => Server,
 ) {
@@ -71,17 +77,18 @@ export function createWire(
   });
 
   const line = (via: Question['via']): Line => ({
-    ask: <T>(about: string, handle: (server: Server, holder: object) => T) =>
+    ask: <T>(about: string, handle: (server: Server, holder: object, at: number) => T) =>
       new Promise<T>((resolve, reject) => {
         const holder = link ?? {};
         if (closed || (via === 'session' && link === undefined)) throw new ConnectionLost('no connection');
         asked += 1;
+        const at = tick();
         questions.push({
           n: asked,
           about,
           via,
           asked: { monotonic: performance.now(), wall: Date.now() },
-          handle: () => handle(server, holder),
+          handle: () => handle(server, holder, at),
           settle: (error, answer) => (error === undefined ? resolve(answer as T) : reject(error)),
         });
       }),
@@ -187,6 +194,7 @@ export function createWire(
       if (question.about === THE_LOG) {
         hearing.told(known);
         hearing.caughtUp(question.asked);
+        if (!(value as calls.ChangesRow).complete) hearing.droppedAll();
       }
       const token = typeof value === 'string' ? value : (value as { token?: unknown } | null)?.token;
       hearing.told(server.changes.filter((change) => change.token === token));
@@ -214,7 +222,12 @@ export function createWire(
 
 /** The stored functions as the client calls them (src/calls.ts), put to the model. */
 export const modelCalls: Record<keyof typeof calls, unknown> = {
-  get: (line: Line, { realm, path }: ArtifactId) => line.ask(`get ${path}`, ({ get }) => get(realm + path)),
+  get: (line: Line, { realm, path }: ArtifactId) =>
+    line.ask(`get ${path}`, ({ get }, _, at) => {
+      const row = get(realm + path);
+      // Memory shows by it how old an entry is.
+      return { ...row, headers: { ...row.headers, at } };
+    }),
   isCurrent: (line: Line, { realm, path }: ArtifactId, token: string) =>
     line.ask(`is ${path} current`, ({ isCurrent }) => isCurrent(realm + path, token)),
   put: (line: Line, { realm, path }: ArtifactId, row: PutRow) =>

@@ -52,7 +52,7 @@ export async function openWorld(open: typeof openModuleCache) {
     connection: () => wire.link,
     peek: (module) => cache?.peek(module),
   }));
-  const wire = createWire(rules, (notify) => createServer(tick, now, notify));
+  const wire = createWire(tick, rules, (notify) => createServer(tick, now, notify));
   const { server } = wire;
   /** What goes wrong inside a promise of the client is told by the schedule. */
   const guarded = (check: () => void): void => {
@@ -117,7 +117,7 @@ export async function openWorld(open: typeof openModuleCache) {
         if (made instanceof Error) return reject(made);
         const dependencyKeys = [...made.reads.keys()];
         const life = lifeMs === undefined ? {} : { expiresInMs: lifeMs };
-        resolve({ body: made.body, dependencyKeys, ...life });
+        resolve({ body: made.body, headers: { at: production.at }, dependencyKeys, ...life });
       });
     });
 
