@@ -203,9 +203,9 @@ async function inspectServer(sql: Sql): Promise<Sessions> {
     select
       current_setting('server_version_num'), current_setting('server_version'),
       current_setting('default_transaction_isolation'), current_setting('default_transaction_read_only'),
-      to_regproc('module_cache.schema_version')::text, pg_is_in_recovery()::text, pg_backend_pid()::text,
+      to_regproc('module_cache.oldest_client')::text, pg_is_in_recovery()::text, pg_backend_pid()::text,
       (select json_agg(name) from pg_prepared_statements where statement like '%pg_is_in_recovery%')::text`.values();
-  const [versionNumber, version, isolation, readOnly, schemaVersion, standby, pid, names] = only(server);
+  const [versionNumber, version, isolation, readOnly, usable, standby, pid, names] = only(server);
   if (Number(versionNumber) < OLDEST_SERVER) {
     throw new ModuleCacheError('MC004', 'this version of Postgres is not supported', {
       detail: `server_version: ${version}`,
@@ -217,8 +217,8 @@ async function inspectServer(sql: Sql): Promise<Sessions> {
       hint: 'Connect to the primary: the cache cannot be read on a standby.',
     });
   }
-  if (schemaVersion == null) {
-    throw new ModuleCacheError('MC004', 'the database has no module_cache schema', {
+  if (usable == null) {
+    throw new ModuleCacheError('MC004', 'the database has no usable module_cache schema', {
       hint: 'Install it with "module-cache migrate", "create extension module_cache", or the script that "module-cache sql" prints.',
     });
   }

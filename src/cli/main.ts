@@ -53,6 +53,16 @@ program
   });
 
 program
+  .command('status')
+  .description('compare the installed schema with this client; exits with 1 if something is to be done')
+  .option(...databaseUrl)
+  .option(...json)
+  .action(async (options) => {
+    const { statusCommand } = await import('./status.js');
+    await statusCommand(options);
+  });
+
+program
   .command('uninstall')
   .description('take the schema, its history and its roles out again; what others use is kept and named')
   .option('--dry-run', 'say what would go, and change nothing')

@@ -6,7 +6,13 @@ import { connectForMigration, requireOwnSession } from './connect.js';
 import { connectionStringOf } from './connection-string.js';
 import { type CommittedMigration, committedMigrations, MIGRATIONS_FOLDER } from './files.js';
 import { runGraphileMigrate } from './graphile.js';
-import { type InstalledState, type Plan, planMigration, ROLES, readInstalledState } from './history.js';
+import {
+  type InstalledState,
+  missingRoles,
+  type Plan,
+  planMigration,
+  readInstalledState,
+} from './history.js';
 
 const POLL_MS = 50;
 
@@ -87,6 +93,7 @@ async function migrateLocked(
     await runGraphileMigrate({ connectionString: await connectionStringOf(sql), migrationsFolder }, onLog);
   } catch (cause) {
     if ((cause as Error).message === 'Failed to get exclusive lock') return null;
+    if (!before.tracked) await removeEmptyHistory(sql).catch(() => {});
     throw notInstalled(cause as Error);
   }
   const after = await readInstalledState(sql);
@@ -99,12 +106,13 @@ async function migrateLocked(
   };
 }
 
-async function missingRoles(sql: Sql): Promise<string[]> {
-  const rows = await sql<{ name: string }[]>`
-    select r.name
-    from unnest(string_to_array(${ROLES.join()}, ',')) r (name)
-    where to_regrole(r.name) is null`;
-  return rows.map(({ name }) => name);
+/** graphile-migrate makes its own schema before the first migration; nothing of it was there before. */
+async function removeEmptyHistory(sql: Sql): Promise<void> {
+  await sql`begin`;
+  await sql`lock table graphile_migrate.migrations`;
+  const rows = await sql`select from graphile_migrate.migrations limit 1`;
+  if (rows.length === 0) await sql`drop schema graphile_migrate cascade`;
+  await sql`commit`;
 }
 
 /** @throws ModuleCacheError MC004 for a database that the schema cannot be installed into */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { committedMigrations } from '../../src/schema/files.js';
 import { VERSION } from '../../src/versions.js';
 import { createDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
@@ -37,7 +38,7 @@ describe('module-cache', () => {
   test('--help names every command, and a wrong one exits with 2 and a hint', async () => {
     const help = await run(['--help']);
     expect(help.code).toBe(0);
-    for (const command of ['serve', 'migrate', 'sql', 'invalidate', 'gc'])
+    for (const command of ['serve', 'migrate', 'status', 'uninstall', 'sql', 'invalidate', 'gc'])
       expect(help.stdout).toContain(command);
     const wrong = await run(['serve', '.', '--workers', 'many']);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--help')]);
@@ -51,6 +52,30 @@ describe('module-cache', () => {
     });
     const second = await run(['migrate', '--json'], { DATABASE_URL: empty.url });
     expect(JSON.parse(second.stdout)).toMatchObject({ applied: [], version: VERSION });
+  });
+
+  test('status compares schema and client, before, after an upgrade is due, and after it', async () => {
+    const fresh = await createDatabase({ template: false });
+    try {
+      const status = (...args: string[]) => run(['status', '--database-url', fresh.url, ...args]);
+      expect(await status()).toMatchObject({
+        code: 1,
+        stdout: expect.stringContaining('module-cache migrate'),
+      });
+      await fresh.sql.begin((tx) => tx.unsafe(committedMigrations()[0]?.text ?? ''));
+      const old = await status();
+      expect([old.code, old.stdout]).toEqual([1, expect.stringContaining('module-cache sql --from 0.1.0')]);
+      expect(old.stdout).toContain('they work together');
+      const upgrade = await run(['sql', '--from', '0.1.0']);
+      await fresh.sql.begin((tx) => tx.unsafe(upgrade.stdout));
+      const { code, stdout } = await status('--json');
+      expect([code, JSON.parse(stdout)]).toEqual([
+        0,
+        expect.objectContaining({ version: VERSION, managedBy: 'script', pending: false, compatible: true }),
+      ]);
+    } finally {
+      await fresh.drop();
+    }
   });
 
   test('sql prints a script that installs the schema', async () => {
