@@ -13,7 +13,8 @@ import { openWorld, type World } from './support/world.js';
  * reconnect in an order that fast-check draws (support/schedule.ts) and shrinks. The rules (support/rules.ts) are
  * checked after each step.
  *
- * PROPERTY_RUNS: how many schedules are drawn. PROPERTY_SEED and PROPERTY_PATH replay what a failure names.
+ * PROPERTY_RUNS: how many schedules are drawn; with PROPERTY_SEED=random others each time. PROPERTY_SEED and
+ * PROPERTY_PATH replay what a failure names.
  */
 
 // Only what talks to the server is replaced. `connection` carries the wire.
@@ -29,7 +30,7 @@ const { openModuleCache } = await import('../../../src/cache.js');
 const [a, b] = modules;
 const numRuns = Number(process.env.PROPERTY_RUNS ?? 1_000);
 const replay = {
-  ...(process.env.PROPERTY_SEED === undefined ? {} : { seed: Number(process.env.PROPERTY_SEED) }),
+  ...(process.env.PROPERTY_SEED === 'random' ? {} : { seed: Number(process.env.PROPERTY_SEED ?? 1) }),
   ...(process.env.PROPERTY_PATH === undefined ? {} : { path: process.env.PROPERTY_PATH }),
 };
 

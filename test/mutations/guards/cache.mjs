@@ -2,6 +2,7 @@
 
 const CATCH_UP = 'test/client/catch-up.test.ts';
 const CLOSE = 'test/client/close.test.ts';
+const PROPERTY = 'test/client/property/property.test.ts';
 const SINGLE_FLIGHT = 'test/client/single-flight.test.ts';
 const STRONG = 'test/client/strong.test.ts';
 const TRANSACTION = 'test/client/transaction.test.ts';
@@ -9,6 +10,12 @@ const TRANSACTION = 'test/client/transaction.test.ts';
 export const cache = {
   file: 'src/cache.ts',
   guards: [
+    {
+      name: 'ids of another life are not compared with what memory has seen',
+      text: 'const x = life === coherence.life() ? String(xid) : undefined;',
+      without: 'const x = String(xid);',
+      test: [PROPERTY, 'by the answer to its own invalidation'],
+    },
     {
       name: 'memory is served only while it is fresh',
       text: '|| !coherence.isFresh() ||',

@@ -1,11 +1,18 @@
 const CATCH_UP = 'test/client/catch-up.test.ts';
 const FILL_RULE = 'test/client/fill-rule.test.ts';
 const NOTIFICATIONS = 'test/client/notifications.test.ts';
+const PROPERTY = 'test/client/property/property.test.ts';
 const STRONG = 'test/client/strong.test.ts';
 
 export const coherence = {
   file: 'src/coherence.ts',
   guards: [
+    {
+      name: 'after a reconnect ids of notifications are not compared until the log was asked',
+      text: 'apply(change, !reconnected);',
+      without: 'apply(change, true);',
+      test: [PROPERTY, 'by a notification that arrives before the log was asked'],
+    },
     {
       name: 'a drop-all voids fills in flight',
       text: '    journal.recordDropAll();\n',
