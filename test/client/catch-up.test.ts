@@ -73,15 +73,26 @@ describe('an invalidation while the dedicated connection is away', () => {
   });
 
   test('is bounded by maxStaleness: cut off from Postgres, a process stops trusting its memory', async () => {
-    const peer = await open({ heartbeatMs: 100, maxStalenessMs: 400 });
+    const maxStalenessMs = 600;
+    const peer = await open({ heartbeatMs: 100, maxStalenessMs });
     await fill(peer);
-    expect(body(peer)).toBe('old');
+    // A busy machine may be late with a heartbeat.
+    await until(() => body(peer) === 'old', { what: 'memory is served' });
     proxy.hold();
     const heldAt = performance.now();
     await invalidateSilently(database.sql, realm, 'a.ts');
-    await until(() => body(peer) === undefined, { what: 'memory is not served any more' });
+    let lastServedAt = heldAt;
+    await until(
+      () => {
+        const now = performance.now();
+        if (body(peer) === undefined) return true;
+        lastServedAt = now;
+        return false;
+      },
+      { what: 'memory is not served any more' },
+    );
     // From the beginning of the last catch-up, which was before the answers were held.
-    expect(performance.now() - heldAt).toBeLessThan(400 + 50);
+    expect(lastServedAt - heldAt).toBeLessThan(maxStalenessMs);
     expect(peer.cache.stats().fresh).toBe(false);
     proxy.release();
     await until(() => peer.cache.stats().fresh, { what: 'it has caught up' });

@@ -68,7 +68,8 @@ test.each([['notify'], ['log']] as const)(
     const killedAt = performance.now();
     await first.child.kill('SIGKILL');
     await second.child.next('producing');
-    expect(performance.now() - killedAt).toBeLessThan(1_000);
+    // Within a second on a machine that is not busy otherwise; its patience would take 30.
+    expect(performance.now() - killedAt).toBeLessThan(5_000);
     expect((await waited).module).toMatchObject({ body: 'taken over', source: 'produced' });
   },
 );
