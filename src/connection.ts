@@ -3,7 +3,7 @@ import { only, type Queryable } from './calls.js';
 import { createDialer, type OpenSocket } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
 import { isRelayed, keepsSession } from './pooler.js';
-import { requireCompatible } from './versions.js';
+import { incompatibility } from './versions.js';
 
 /** A URL, options of postgres.js, or an existing instance of it. */
 export type Connection = string | Options<Record<string, PostgresType>> | Sql;
@@ -225,7 +225,8 @@ async function inspectServer(sql: Sql): Promise<Sessions> {
   const [schema, oldestClient] = only(
     await sql`select module_cache.schema_version(), module_cache.oldest_client()`.values(),
   );
-  requireCompatible(String(schema), String(oldestClient));
+  const reason = incompatibility(String(schema), String(oldestClient));
+  if (reason !== undefined) throw reason;
   const prepared = (JSON.parse(names ?? '[]') as string[]).includes(server.statement.name);
   return {
     pinned: isolation === 'read committed' && readOnly === 'off',

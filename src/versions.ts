@@ -12,21 +12,22 @@ export const OLDEST_SCHEMA = '0.1.0';
 /**
  * @param schema version of the schema
  * @param oldestClient that works with it, as the schema says
- * @throws ModuleCacheError MC004, naming both versions
+ * @returns ModuleCacheError MC004, naming both versions, if they do not work together
  */
-export function requireCompatible(schema: string, oldestClient: string, client = VERSION): void {
+export function incompatibility(schema: string, oldestClient: string): ModuleCacheError | undefined {
   if (isOlder(schema, OLDEST_SCHEMA)) {
-    throw new ModuleCacheError('MC004', 'the schema is too old for this client', {
-      detail: `schema ${schema}, client ${client}, which works with a schema from ${OLDEST_SCHEMA} on`,
+    return new ModuleCacheError('MC004', 'the schema is too old for this client', {
+      detail: `schema ${schema}, client ${VERSION}, which works with a schema from ${OLDEST_SCHEMA} on`,
       hint: 'Upgrade the schema with "module-cache migrate", "alter extension module_cache update", or the script that "module-cache sql" prints.',
     });
   }
-  if (isOlder(client, oldestClient)) {
-    throw new ModuleCacheError('MC004', 'the client is too old for this schema', {
-      detail: `client ${client}, schema ${schema}, which works with a client from ${oldestClient} on`,
+  if (isOlder(VERSION, oldestClient)) {
+    return new ModuleCacheError('MC004', 'the client is too old for this schema', {
+      detail: `client ${VERSION}, schema ${schema}, which works with a client from ${oldestClient} on`,
       hint: 'Upgrade the client with "npm install pg-module-cache".',
     });
   }
+  return undefined;
 }
 
 /** Compares `major.minor.patch`, number by number. */

@@ -1,4 +1,4 @@
-import { isOlder, OLDEST_SCHEMA, VERSION } from '../versions.js';
+import { incompatibility, isOlder, OLDEST_SCHEMA, VERSION } from '../versions.js';
 import { connectForMigration } from './connect.js';
 import { committedMigrations } from './files.js';
 import { missingRoles, planMigration, readInstalledState } from './history.js';
@@ -42,9 +42,7 @@ export async function readSchemaStatus(databaseUrl?: string): Promise<SchemaStat
       managedBy: version === null ? null : by ? (plan.because as 'extension' | 'script') : 'migrations',
       pending: version === null || isOlder(version, VERSION),
       compatible:
-        version !== null &&
-        !isOlder(version, OLDEST_SCHEMA) &&
-        (oldestClient === null || !isOlder(VERSION, oldestClient)),
+        version !== null && oldestClient !== null && incompatibility(version, oldestClient) === undefined,
       missingRoles: await missingRoles(sql),
     };
   } finally {

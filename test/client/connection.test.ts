@@ -1,15 +1,12 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import postgres, { type Options, type PostgresType } from 'postgres';
 import type { Connection } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { describeBouncer, startBouncer } from '../support/pgbouncer.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
 import { closePeers, gate, making, newRealm, notAsked, openPeer, type Peer } from './support/peers.js';
-import { freePort, startProxy } from './support/proxy.js';
+import { startProxy } from './support/proxy.js';
 import { invalidate } from './support/realm.js';
 
 let database: TestDatabase;
@@ -427,74 +424,24 @@ describe('trap: a dedicated connection that cannot listen', () => {
     },
   );
 
-  const installed = hasBouncer();
-  (installed ? test : test.skip).each([
-    ['refuses parameters, notify', { broadcast: 'notify', more: '' }],
-    ['ignores parameters, notify', { broadcast: 'notify', more: 'ignore_startup_parameters = everything' }],
-    ['ignores parameters, log', { broadcast: 'log', more: 'ignore_startup_parameters = everything' }],
-  ] as const)('because PgBouncer pools transactions is refused (%s)', async (_, { broadcast, more }) => {
-    const bouncer = await startBouncer(more);
-    const opening = openPeer({ connection: `${bouncer}?prepare=false`, broadcast });
-    await expect(opening).rejects.toMatchObject(refused);
-    // With a connection of its own beside the pooler all is well.
-    const peer = await openPeer({
-      connection: `${bouncer}?prepare=false`,
-      listenConnection: database.url,
-      broadcast,
-    });
-    await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a'));
-    await invalidate(database.sql, realm, 'a.ts');
-    await until(() => peer.of('invalidated').length === 1, { what: 'it hears' });
-  });
-
-  async function startBouncer(more: string): Promise<string> {
-    const folder = mkdtempSync(join(tmpdir(), 'module-cache-bouncer-'));
-    cleanUps.push(() => rmSync(folder, { recursive: true, force: true }));
-    const port = await freePort();
-    const { host, port: serverPort, username, password, database: name } = options();
+  describeBouncer('because PgBouncer pools transactions', () => {
     const ignored =
       'default_transaction_isolation,default_transaction_read_only,statement_timeout,idle_session_timeout,tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout,extra_float_digits';
-    writeFileSync(
-      join(folder, 'bouncer.ini'),
-      [
-        '[databases]',
-        `${name} = host=${host} port=${serverPort} user=${username} password=${password}`,
-        '[pgbouncer]',
-        'listen_addr = 127.0.0.1',
-        `listen_port = ${port}`,
-        'unix_socket_dir =',
-        'auth_type = any',
-        'pool_mode = transaction',
-        'default_pool_size = 5',
-        more.replace('everything', ignored),
-      ].join('\n'),
-    );
-    const isRoot = process.getuid?.() === 0;
-    if (isRoot) execFileSync('chmod', ['-R', 'a+rX', folder]);
-    const bouncer = spawn('pgbouncer', [...(isRoot ? ['-u', 'nobody'] : []), join(folder, 'bouncer.ini')], {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` },
-    });
-    let log = '';
-    bouncer.stderr.on('data', (chunk) => {
-      log += chunk;
-    });
-    cleanUps.push(() => bouncer.kill('SIGKILL'));
-    await until(
-      () => log.includes('process up') || (bouncer.exitCode !== null && Promise.reject(new Error(log))),
-      {
-        what: 'PgBouncer is up',
-      },
-    );
-    return `postgres://anybody@127.0.0.1:${port}/${name}`;
-  }
-});
 
-function hasBouncer(): boolean {
-  try {
-    execFileSync('pgbouncer', ['--version'], { env: { PATH: `${process.env.PATH}:/usr/sbin` } });
-    return true;
-  } catch {
-    return false;
-  }
-}
+    test.each([
+      ['refuses parameters, notify', 'notify', {}],
+      ['ignores parameters, notify', 'notify', { ignore_startup_parameters: ignored }],
+      ['ignores parameters, log', 'log', { ignore_startup_parameters: ignored }],
+    ] as const)('is refused (PgBouncer %s)', async (_, broadcast, settings) => {
+      const bouncer = await startBouncer(database.url, { settings });
+      cleanUps.push(() => bouncer.stop());
+      const connection = `${bouncer.url(database.url)}?prepare=false`;
+      await expect(openPeer({ connection, broadcast })).rejects.toMatchObject(refused);
+      // With a connection of its own beside the pooler all is well.
+      const peer = await openPeer({ connection, listenConnection: database.url, broadcast });
+      await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a'));
+      await invalidate(database.sql, realm, 'a.ts');
+      await until(() => peer.of('invalidated').length === 1, { what: 'it hears' });
+    });
+  });
+});
