@@ -20,25 +20,50 @@ const program = new Command('module-cache')
 const databaseUrl = ['--database-url <url>', 'Postgres to use (default: DATABASE_URL or PG*)'] as const;
 const json = ['--json', 'print machine-readable lines'] as const;
 
-program
-  .command('serve')
-  .description('serve the modules of a folder over HTTP from several processes, and invalidate what changes')
-  .argument('<dir>', 'folder with the sources')
-  .option('--realm <url>', "URL that owns the modules (default: the folder's file: URL)")
-  .option('--port <n>', 'port to listen on, 0 for any free one', wholeNumber(0, 65_535), 3000)
-  .option('--host <address>', 'address to listen on', '127.0.0.1')
-  .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2)
-  .option(...databaseUrl)
-  .option('--listen-url <url>', 'Postgres itself, if the database URL leads to a pooler in transaction mode')
-  .option(...json)
-  .addHelpText(
-    'after',
-    "\nWithout a database URL a real Postgres is started in the user's cache folder, and kept for next time.",
-  )
-  .action(async (dir: string, options) => {
-    const { serve } = await import('./serve.js');
-    await serve(dir, options);
-  });
+const dir = ['[dir]', 'folder with the sources; or a table, with --table'] as const;
+
+/** What names the modules, for serve and warm. */
+const withModules = (command: Command): Command =>
+  command
+    .option('--realm <url>', "URL that owns the modules (default: the folder's file: URL, or of the table)")
+    .option('--table <name>', 'table with the sources, in place of a folder')
+    .option('--path-column <name>', "the table's column with the paths (default: path, or what it is called)")
+    .option('--source-column <name>', "the table's column with the sources (default: source, or what it is called)")
+    .option('--realm-column <name>', "the table's column with the realm of each module, if it holds several")
+    .option('--imports <file>', 'import map (JSON) for bare specifiers')
+    .option('--babel-config <file>', 'configuration of Babel (default: TypeScript alone)')
+    .option(...databaseUrl)
+    .option('--listen-url <url>', 'Postgres itself, if the database URL leads to a pooler in transaction mode')
+    .option(...json)
+    .addHelpText(
+      'after',
+      "\nWithout a database URL a real Postgres is started in the user's cache folder, and kept for next time.",
+    );
+
+withModules(
+  program
+    .command('serve')
+    .description('serve modules over HTTP from several processes, and invalidate what changes')
+    .argument(...dir)
+    .option('--port <n>', 'port to listen on, 0 for any free one', wholeNumber(0, 65_535), 3000)
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2),
+).action(async (dir: string | undefined, options) => {
+  const { serve } = await import('./serve.js');
+  await serve(dir, options);
+});
+
+withModules(
+  program
+    .command('warm')
+    .description('compile and store all modules, beside a fleet that serves or before it starts')
+    .argument(...dir)
+    .option('--threads <n>', 'modules compiled at once (default: one for each processor)', wholeNumber(1, 256))
+    .option('--strict', 'exit with 1 if a module does not compile'),
+).action(async (dir: string | undefined, options) => {
+  const { warmCommand } = await import('./warm.js');
+  await warmCommand(dir, options);
+});
 
 program
   .command('migrate')

@@ -1,8 +1,9 @@
+import type { ModulesConfig } from './modules.js';
+
 /** What passes between the process that watches and those that serve. */
 
 export interface WorkerConfig {
-  readonly folder: string;
-  readonly realm: string;
+  readonly modules: ModulesConfig;
   readonly databaseUrl: string | undefined;
   /** Of Postgres itself, if the other one leads to a pooler. */
   readonly listenUrl: string | undefined;

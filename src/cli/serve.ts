@@ -1,29 +1,27 @@
-import { pathToFileURL } from 'node:url';
-import postgres from 'postgres';
-import { type ModuleCache, openModuleCache } from '../cache.js';
-import { ModuleCacheError } from '../errors.js';
-import { requireRealm } from '../keys.js';
-import { compareWithStored, openDirectory, watchRealm } from '../realm/index.js';
-import { migrate } from '../schema/migrate.js';
-import { type DatabaseOptions, hasPgVariables, namedUrl, print } from './database.js';
-import { startEmbeddedPostgres } from './embedded-postgres.js';
+import type { Sql } from 'postgres';
+import type { CacheEvents } from '../events.js';
+import { compareWithStored, watchRealm } from '../realm/index.js';
+import { print } from './database.js';
 import { describe } from './failure.js';
+import { type ModulesConfig, type ModulesOptions, openSource, settleModules } from './modules.js';
+import { createReport, type Report } from './report.js';
 import { now } from './serve-protocol.js';
+import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
+import { stopOnSignal } from './signals.js';
+import { trackTable } from './tracking.js';
 import { startWorkers, type Workers } from './workers.js';
 
-export interface ServeOptions extends DatabaseOptions {
-  realm?: string;
+export interface ServeOptions extends ServerOptions, ModulesOptions {
   port: number;
   host: string;
   workers: number;
-  listenUrl?: string;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
 const SHOWN_MODULES = 8;
 
-/** Serves a folder until SIGINT or SIGTERM, then exits with 0. */
-export async function serve(folder: string, options: ServeOptions): Promise<void> {
+/** Serves a folder, or the modules of a table, until SIGINT or SIGTERM, then exits with 0. */
+export async function serve(folder: string | undefined, options: ServeOptions): Promise<void> {
   const stop = stopOnSignal();
   const report = createReport(options.json === true);
   const opened: (() => Promise<unknown>)[] = [];
@@ -42,57 +40,42 @@ export async function serve(folder: string, options: ServeOptions): Promise<void
 }
 
 async function run(
-  folder: string,
+  folder: string | undefined,
   options: ServeOptions,
   report: Report,
   stop: AbortSignal,
-  onClose: (close: () => Promise<unknown>) => void,
+  onClose: OnClose,
 ): Promise<void> {
-  const source = await openDirectory(folder);
-  const realm = requireRealm(options.realm ?? pathToFileURL(`${source.root}/`).href);
-  const databaseUrl = await openDatabase(options, report, onClose);
-  const { listenUrl } = options;
-  const directUrl = listenUrl ?? databaseUrl;
-  const schema = await migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
-  // Asked too seldom to prepare anything, which a pooler might lose; and see the pool of a cache for the types.
-  const few = { max: 2, prepare: false, fetch_types: false };
-  const sql = databaseUrl === undefined ? postgres(few) : postgres(databaseUrl, few);
-  onClose(() => sql.end({ timeout: 1 }));
-  const cache = await openModuleCache({
-    connection: sql,
-    ...(listenUrl === undefined ? {} : { listenConnection: listenUrl }),
-    name: 'module-cache serve, watcher',
-    l1: { maxBytes: 1_000_000 },
-  }).catch(pointToOption);
-  onClose(() => cache.close());
+  const named = await settleModules(folder, options);
+  const server = await openServer(options, { name: 'module-cache serve, watcher', connections: 2, report, onClose });
+  const { databaseUrl, sql, cache } = server;
   const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
   cache.events.on('warning', ({ message }) => warn(message));
 
   let workers: Workers | undefined;
-  const watcher = await watchRealm({
-    cache,
-    realm,
-    folder: source.root,
-    onError: (error) => warn(describe(error)),
-    onInvalidated: (result) => void reportChange(report, result, () => workers),
-  });
-  onClose(() => watcher.close());
-  const changed = await compareWithStored(cache, sql, realm, source);
+  const whenCoherent = (xid: string): Promise<number | undefined> =>
+    workers?.coherentAt(xid, COHERENT_TIMEOUT_MS) ?? Promise.resolve(undefined);
+  const context: Context = { report, warn, onClose, stop, whenCoherent };
+  const { config, changed } = await ('folder' in named.place
+    ? followFolder(named, named.place.folder, server, context)
+    : followTable(named, server, context));
 
   stop.throwIfAborted();
+  const { listenUrl, host, port } = options;
   workers = await startWorkers({
     count: options.workers,
-    config: { folder: source.root, realm, databaseUrl, listenUrl, host: options.host, port: options.port },
+    config: { modules: config, databaseUrl, listenUrl, host, port },
     onMessage: warn,
   });
   onClose(workers.stop);
-  const url = `http://${options.host.includes(':') ? `[${options.host}]` : options.host}:${workers.port}/`;
+  const { realm, place } = config;
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${workers.port}/`;
   const stored = await countStored(sql, realm);
   report(
     'ready',
-    { url, realm, workers: options.workers, schema: schema.version, stored, changed },
+    { url, realm, workers: options.workers, schema: server.schemaVersion, stored, changed },
     [
-      `serving  ${source.root}`,
+      `serving  ${'folder' in place ? place.folder : `table ${place.table}`}`,
       `url      ${url}`,
       `realm    ${realm}`,
       `workers  ${options.workers}`,
@@ -106,107 +89,93 @@ async function run(
   });
 }
 
-/** The option of the command line instead of the client's. */
-function pointToOption(error: unknown): never {
-  if (!(error instanceof ModuleCacheError) || error.code !== 'MC101') throw error;
-  const { code, message, detail } = error;
-  throw new ModuleCacheError(code, message, {
-    ...(detail === undefined ? {} : { detail }),
-    hint: 'A pooler in transaction mode accepts LISTEN and hears nothing: add --listen-url with the URL of Postgres itself, and of the same database.',
-    cause: error,
+interface Context {
+  readonly report: Report;
+  readonly warn: (message: string) => void;
+  readonly onClose: OnClose;
+  readonly stop: AbortSignal;
+  /** When (ms since the epoch) the last process had applied a transaction; undefined if one did not in time. */
+  readonly whenCoherent: (xid: string) => Promise<number | undefined>;
+}
+
+interface Followed {
+  readonly config: ModulesConfig;
+  /** Modules that had changed while nothing ran. */
+  readonly changed: readonly string[];
+}
+
+/** Watches a folder first and compares it then, so that nothing falls in between. */
+async function followFolder(
+  config: ModulesConfig,
+  folder: string,
+  { sql, cache }: OpenServer,
+  { report, warn, onClose, whenCoherent }: Context,
+): Promise<Followed> {
+  const { realm } = config;
+  const watcher = await watchRealm({
+    cache,
+    realm,
+    folder,
+    onError: (error) => warn(describe(error)),
+    async onInvalidated({ changed, invalidation, ms, beganAt }) {
+      const xid = invalidation.token.slice(invalidation.token.indexOf('@') + 1);
+      const coherentAt = await whenCoherent(xid);
+      const modules = invalidation.modules.map(({ path }) => path);
+      reportChange(report, { changed, modules, ms, coherentMs: since(beganAt, coherentAt) });
+    },
   });
+  onClose(() => watcher.close());
+  return { config, changed: await compareWithStored(cache, sql, realm, await openSource(config, sql)) };
 }
 
-/** Undefined if the PG* variables tell where the database is. */
-async function openDatabase(
-  options: ServeOptions,
-  report: Report,
-  onClose: (close: () => Promise<unknown>) => void,
-): Promise<string | undefined> {
-  const named = namedUrl(options);
-  if (named === undefined && !hasPgVariables() && options.listenUrl !== undefined) {
-    throw new ModuleCacheError('MC107', '--listen-url needs a database URL beside it', {
-      hint: 'Give the URL of the pooler with --database-url or DATABASE_URL; without a pooler --listen-url is not needed.',
-    });
-  }
-  if (named !== undefined || hasPgVariables()) {
-    const shown = named === undefined ? 'from the PG* variables' : withoutPassword(named);
-    report('database', { embedded: false, url: shown }, `database ${shown}`);
-    return named;
-  }
-  const began = performance.now();
-  const server = await startEmbeddedPostgres();
-  onClose(() => server.stop());
-  const ms = Math.round(performance.now() - began);
-  report(
-    'database',
-    { embedded: true, version: server.version, dataDirectory: server.dataDirectory, ms },
-    `database embedded Postgres ${server.version} in ${server.dataDirectory} (${server.adopted ? 'was running' : `started in ${ms} ms`})`,
-  );
-  return server.url;
+/** The table itself invalidates; this process only listens, to tell of it. */
+async function followTable(
+  named: ModulesConfig,
+  { sql, cache }: OpenServer,
+  { report, warn, whenCoherent }: Context,
+): Promise<Followed> {
+  // Looks at the table and its columns, so that what is wrong with it is said before anything is started.
+  await openSource(named, sql);
+  const { tracked, problem } = await trackTable(sql, named);
+  const config = { ...named, realm: tracked };
+  if (problem !== null) warn(problem);
+  cache.events.on('invalidated', async ({ realm, paths, xid }: CacheEvents['invalidated'][0]) => {
+    if (xid === undefined || realm !== config.realm) return;
+    const heardAt = now();
+    const coherentAt = await whenCoherent(xid);
+    const modules = [...(paths ?? [])];
+    reportChange(report, { changed: modules, modules, ms: null, coherentMs: since(heardAt, coherentAt) });
+  });
+  return { config, changed: [] };
 }
 
-async function countStored(sql: postgres.Sql, realm: string): Promise<number> {
+const since = (beganAt: number, at: number | undefined): number | null =>
+  at === undefined ? null : Math.max(0, at - beganAt);
+
+async function countStored(sql: Sql, realm: string): Promise<number> {
   const [row] = await sql`
     select count(*)::integer as stored from module_cache.artifacts where realm_url = ${realm} and status <> 'dead'`;
   return row?.stored ?? 0;
 }
 
-async function reportChange(
-  report: Report,
-  {
-    changed,
-    invalidation,
-    ms,
-    beganAt,
-  }: {
-    changed: string[];
-    invalidation: Awaited<ReturnType<ModuleCache['invalidate']>>;
-    ms: number;
-    beganAt: number;
-  },
-  workers: () => Workers | undefined,
-): Promise<void> {
-  const xid = invalidation.token.slice(invalidation.token.indexOf('@') + 1);
-  const coherentAt = await workers()?.coherentAt(xid, COHERENT_TIMEOUT_MS);
-  const coherentMs = coherentAt === undefined ? null : Math.max(0, coherentAt - beganAt);
-  const modules = invalidation.modules.map((module) => module.path);
+interface Change {
+  readonly changed: readonly string[];
+  readonly modules: readonly string[];
+  /** How long the call that invalidated took; null if it was somebody else's. */
+  readonly ms: number | null;
+  /** From its beginning, or from hearing of it, until the last process had applied it. */
+  readonly coherentMs: number | null;
+}
+
+function reportChange(report: Report, { changed, modules, ms, coherentMs }: Change): void {
   const names = modules.slice(0, SHOWN_MODULES).join(', ');
   const more = modules.length > SHOWN_MODULES ? `, and ${modules.length - SHOWN_MODULES} more` : '';
+  const duration = ms === null ? '' : ` in ${ms.toFixed(1)} ms`;
   const coherence = coherentMs === null ? '' : `, all processes coherent after ${coherentMs.toFixed(1)} ms`;
+  const first = ms === null ? '' : `changed  ${changed.join(', ')}\n         `;
   report(
     'invalidated',
     { at: now(), changed, modules, ms, coherentMs },
-    `changed  ${changed.join(', ')}\n         ${modules.length} modules invalidated in ${ms.toFixed(1)} ms${coherence}: ${names}${more}`,
+    `${first || 'changed  '}${modules.length} modules invalidated${duration}${coherence}: ${names}${more}`,
   );
-}
-
-type Report = (event: string, data: object, line: string) => void;
-
-const createReport =
-  (json: boolean): Report =>
-  (event, data, line) =>
-    print(json ? JSON.stringify({ event, ...data }) : line);
-
-/** Aborts at the first SIGINT or SIGTERM; a second one ends the process at once. */
-function stopOnSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(130);
-      controller.abort();
-    });
-  }
-  return controller.signal;
-}
-
-function withoutPassword(url: string): string {
-  try {
-    const parsed = new URL(url);
-    if (parsed.password !== '') parsed.password = '***';
-    parsed.search = '';
-    return parsed.href;
-  } catch {
-    return 'the given database';
-  }
 }

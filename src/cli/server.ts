@@ -1,0 +1,100 @@
+import postgres, { type Sql } from 'postgres';
+import { type ModuleCache, openModuleCache } from '../cache.js';
+import { ModuleCacheError } from '../errors.js';
+import { migrate } from '../schema/migrate.js';
+import { type DatabaseOptions, hasPgVariables, namedUrl } from './database.js';
+import { startEmbeddedPostgres } from './embedded-postgres.js';
+import type { Report } from './report.js';
+
+export interface ServerOptions extends DatabaseOptions {
+  /** Of Postgres itself, if the database URL leads to a pooler. */
+  listenUrl?: string;
+}
+
+export interface OpenServer {
+  /** Undefined if the PG* variables tell where it is. */
+  readonly databaseUrl: string | undefined;
+  readonly sql: Sql;
+  readonly cache: ModuleCache;
+  readonly schemaVersion: string;
+}
+
+/** What has to be closed, in the opposite order. */
+export type OnClose = (close: () => Promise<unknown>) => void;
+
+/**
+ * Finds the database, or starts an embedded one, installs the schema if it has none, and opens a small cache on it.
+ *
+ * @throws ModuleCacheError as `migrate` and `openModuleCache` do
+ */
+export async function openServer(
+  options: ServerOptions,
+  { name, connections, report, onClose }: { name: string; connections: number; report: Report; onClose: OnClose },
+): Promise<OpenServer> {
+  const databaseUrl = await findDatabase(options, report, onClose);
+  const { listenUrl } = options;
+  const directUrl = listenUrl ?? databaseUrl;
+  const { version } = await migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
+  // Prepared statements might be lost in a pooler; and see the pool of a cache for the types.
+  const settings = { max: connections, prepare: false, fetch_types: false, onnotice: () => {} };
+  const sql = databaseUrl === undefined ? postgres(settings) : postgres(databaseUrl, settings);
+  onClose(() => sql.end({ timeout: 1 }));
+  const cache = await openModuleCache({
+    connection: sql,
+    ...(listenUrl === undefined ? {} : { listenConnection: listenUrl }),
+    name,
+    l1: { maxBytes: 1_000_000 },
+  }).catch(pointToOption);
+  onClose(() => cache.close());
+  return { databaseUrl, sql, cache, schemaVersion: version };
+}
+
+/** The option of the command line instead of the client's. */
+function pointToOption(error: unknown): never {
+  if (!(error instanceof ModuleCacheError) || error.code !== 'MC101') throw error;
+  const { code, message, detail } = error;
+  throw new ModuleCacheError(code, message, {
+    ...(detail === undefined ? {} : { detail }),
+    hint: 'A pooler in transaction mode accepts LISTEN and hears nothing: add --listen-url with the URL of Postgres itself, and of the same database.',
+    cause: error,
+  });
+}
+
+async function findDatabase(
+  options: ServerOptions,
+  report: Report,
+  onClose: OnClose,
+): Promise<string | undefined> {
+  const named = namedUrl(options);
+  if (named === undefined && !hasPgVariables() && options.listenUrl !== undefined) {
+    throw new ModuleCacheError('MC107', '--listen-url needs a database URL beside it', {
+      hint: 'Give the URL of the pooler with --database-url or DATABASE_URL; without a pooler --listen-url is not needed.',
+    });
+  }
+  if (named !== undefined || hasPgVariables()) {
+    const shown = named === undefined ? 'from the PG* variables' : withoutPassword(named);
+    report('database', { embedded: false, url: shown }, `database ${shown}`);
+    return named;
+  }
+  const began = performance.now();
+  const server = await startEmbeddedPostgres();
+  onClose(() => server.stop());
+  const ms = Math.round(performance.now() - began);
+  report(
+    'database',
+    { embedded: true, version: server.version, dataDirectory: server.dataDirectory, ms },
+    `database embedded Postgres ${server.version} in ${server.dataDirectory} (${server.adopted ? 'was running' : `started in ${ms} ms`})`,
+  );
+  return server.url;
+}
+
+function withoutPassword(url: string): string {
+  try {
+    const parsed = new URL(url);
+    if (parsed.password !== '') parsed.password = '***';
+    parsed.search = '';
+    return parsed.href;
+  } catch {
+    return 'the given database';
+  }
+}

@@ -1,0 +1,103 @@
+import { execFile } from 'node:child_process';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { createDatabase } from '../support/database.js';
+import { until } from '../support/wait.js';
+import { type Server, type ServingProcess, startServer } from './support/server.js';
+
+const REALM = 'https://table.example/';
+const PROCESSES = 4;
+const hasPsql = await new Promise<boolean>((resolve) => {
+  execFile('psql', ['--version'], (error) => resolve(error === null));
+});
+
+describe('modules that live in a table, served by four processes', () => {
+  let database: Awaited<ReturnType<typeof createDatabase>>;
+  let server: Server;
+  let processes: ServingProcess[];
+
+  beforeAll(async () => {
+    database = await createDatabase();
+    await database.sql`create table files (path text primary key, source text not null)`;
+    await database.sql`insert into files values
+      ('base.ts', 'export const base: number = 1;'),
+      ('user.ts', 'import { base } from "./base";\nexport const user = base;')`;
+    server = await startServer(
+      ['--table', 'public.files', '--realm', REALM, '--database-url', database.url],
+      PROCESSES,
+    );
+    processes = await server.processes();
+  });
+  afterAll(async () => {
+    await server?.stop();
+    await database.drop();
+  });
+
+  const bodies = (path: string, headers?: Record<string, string>): Promise<string[]> =>
+    Promise.all(
+      processes.map(async (process) => {
+        const { status, body } = await process.get(path, headers);
+        return status === 200 ? body : String(status);
+      }),
+    );
+  const allServe = (path: string, text: string): Promise<unknown> =>
+    until(async () => (await bodies(path)).every((body) => body.includes(text)), {
+      what: `all processes serve ${text}`,
+    });
+
+  /** What somebody types into psql: one session, a statement after the other. */
+  async function type(...statements: string[]): Promise<void> {
+    if (!hasPsql) {
+      await database.sql
+        .begin((tx) => tx.unsafe(statements.join(';\n')))
+        .catch((error) => {
+          if (!statements.includes('rollback')) throw error;
+        });
+      return;
+    }
+    await new Promise<void>((resolve, reject) => {
+      const args = ['-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', database.url];
+      const child = execFile('psql', args, (error, _, stderr) =>
+        error === null ? resolve() : reject(new Error(stderr)),
+      );
+      child.stdin?.end(`${statements.join(';\n')};\n`);
+    });
+  }
+
+  test('INSERT, UPDATE and DELETE typed into psql change what all processes serve after commit', async () => {
+    await allServe('/base.ts', 'base = 1');
+    await allServe('/user.ts', './base.ts');
+    expect(await bodies('/new.ts')).toEqual(Array(PROCESSES).fill('404'));
+
+    await type("insert into files values ('new.ts', 'export const fresh = 1')");
+    await allServe('/new.ts', 'fresh = 1');
+    await type("update files set source = 'export const base: number = 2' where path = 'base.ts'");
+    await allServe('/base.ts', 'base = 2');
+    await type("update files set path = 'moved.ts' where path = 'new.ts'");
+    await allServe('/moved.ts', 'fresh = 1');
+    await allServe('/new.ts', '404');
+    await type("delete from files where path = 'moved.ts'");
+    await allServe('/moved.ts', '404');
+  });
+
+  test('and nothing after a rollback', async () => {
+    await allServe('/base.ts', 'base = ');
+    const before = await bodies('/base.ts');
+    const heard = server.events.length;
+    await type('begin', 'update files set source = \'export const base = "rolled back"\'', 'rollback');
+    // A later change that is heard: whatever the rollback had sent would have come before.
+    await type("insert into files values ('later.ts', 'export {}')");
+    await server.next('invalidated', heard);
+    expect(server.events.slice(heard).flatMap(({ modules }) => modules ?? [])).toEqual(['later.ts']);
+    const { headers } = await (processes[0] as ServingProcess).get('/base.ts');
+    expect(headers['x-module-cache']).toBe('l1');
+    expect(await bodies('/base.ts')).toEqual(before);
+  });
+
+  test('the importers of a module are outdated with it', async () => {
+    await allServe('/user.ts', './base.ts');
+    const heard = server.events.length;
+    await type("update files set source = 'export const base = 3' where path = 'base.ts'");
+    const { modules } = await server.next('invalidated', heard);
+    expect([...modules].sort()).toEqual(['base.ts', 'user.ts']);
+  });
+});
