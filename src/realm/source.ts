@@ -3,7 +3,8 @@ export interface SourceFile {
   readonly text: string;
   /** SHA-256 of the text, hexadecimal. */
   readonly hash: string;
-  readonly lastModified: Date;
+  /** Undefined where nobody knows: a date that is made up would be a lie in `last-modified`. */
+  readonly lastModified?: Date;
 }
 
 /** Where the modules of a realm come from. */
@@ -12,6 +13,15 @@ export interface ModuleSource {
   resolve(path: string): Promise<string | undefined>;
   /** Undefined if there is no such module (any more). */
   read(canonicalPath: string): Promise<SourceFile | undefined>;
+  /** Canonical paths of all modules there are, in the order of their code units. */
+  list(): AsyncIterable<string>;
+  /**
+   * Something short that changes whenever the text may have changed, and is cheaper than reading it; undefined if there
+   * is no such module.
+   */
+  stamp(canonicalPath: string): Promise<string | undefined>;
+  /** A change of a module and its invalidation commit together: what the cache answers need not be compared with it. */
+  readonly isTransactional: boolean;
 }
 
 /** What an alias may stand for, in this order; equal everywhere. */
