@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import type { BigIntStats } from 'node:fs';
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { ModuleCacheError } from '../errors.js';
+import { hashOf } from './hash.js';
 import { candidatesOf, isModulePath, type ModuleSource, type SourceFile } from './source.js';
 
 /**
@@ -100,8 +100,6 @@ function stampOf({ ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): string 
   uniqueStamps += 1;
   return `${stamp}-${process.pid}-${uniqueStamps}`;
 }
-
-export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');
 
 function isInside(root: string, file: string): boolean {
   const inside = relative(root, file);
