@@ -36,7 +36,7 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
         ...result.headers,
         [SOURCE_HASH_HEADER]: file.hash,
         etag: etagOf(path, variant, result.body),
-        'last-modified': file.lastModified.toUTCString(),
+        ...(file.lastModified === undefined ? {} : { 'last-modified': file.lastModified.toUTCString() }),
       },
     };
   }
@@ -84,7 +84,9 @@ function succeeded(request: Request, module: CachedModule, from: Source): Respon
   const headers = {
     etag,
     'cache-control': 'no-cache',
-    'last-modified': String(module.headers['last-modified']),
+    ...(module.headers['last-modified'] === undefined
+      ? {}
+      : { 'last-modified': String(module.headers['last-modified']) }),
     'x-module-cache': from,
   };
   const ifNoneMatch = request.headers.get('if-none-match');

@@ -1,11 +1,13 @@
-import { createHash } from 'node:crypto';
-import { readFile, realpath, stat } from 'node:fs/promises';
+import type { BigIntStats } from 'node:fs';
+import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { ModuleCacheError } from '../errors.js';
-import { candidatesOf, type ModuleSource, type SourceFile } from './source.js';
+import { hashOf } from './hash.js';
+import { candidatesOf, isModulePath, type ModuleSource, type SourceFile } from './source.js';
 
 /**
- * The modules of a folder. A symbolic link that leaves the folder names no module.
+ * The modules of a folder. A symbolic link that leaves the folder names no module; one that stays inside is served
+ * under its own name as well. `list` leaves out what is in `node_modules` and `.git`.
  *
  * @throws ModuleCacheError MC107 if `folder` is no folder
  */
@@ -17,46 +19,101 @@ export async function openDirectory(folder: string): Promise<ModuleSource & { re
       hint: 'Name the folder whose modules are to be served.',
     });
   }
+  const fileOf = (canonicalPath: string): string => join(root, ...canonicalPath.split('/'));
 
   /** The file behind a canonical path, if it is a file inside of the folder. */
-  async function locate(canonicalPath: string): Promise<string | undefined> {
-    try {
-      const file = await realpath(join(root as string, ...canonicalPath.split('/')));
-      const inside = relative(root as string, file);
-      if (inside === '' || inside.startsWith(`..${sep}`) || inside === '..' || isAbsolute(inside))
-        return undefined;
-      return (await stat(file)).isFile() ? file : undefined;
-    } catch (error) {
-      if (isAbsence(error)) return undefined;
-      throw error;
-    }
+  async function locate(canonicalPath: string): Promise<{ file: string; stats: BigIntStats } | undefined> {
+    const file = await realpath(fileOf(canonicalPath));
+    if (!isInside(root as string, file)) return undefined;
+    const stats = await stat(file, { bigint: true });
+    return stats.isFile() ? { file, stats } : undefined;
   }
 
   return {
     root,
+    isTransactional: false,
     async resolve(path) {
       for (const candidate of candidatesOf(path)) {
-        if ((await locate(candidate)) !== undefined) return candidate;
+        if ((await orAbsent(locate(candidate))) !== undefined) return candidate;
       }
       return undefined;
     },
-    async read(canonicalPath): Promise<SourceFile | undefined> {
-      const file = await locate(canonicalPath);
-      if (file === undefined) return undefined;
-      try {
-        const [text, { mtime }] = await Promise.all([readFile(file, 'utf8'), stat(file)]);
-        return { text, hash: hashOf(text), lastModified: mtime };
-      } catch (error) {
-        if (isAbsence(error)) return undefined;
-        throw error;
-      }
+    read: (canonicalPath) =>
+      orAbsent(
+        locate(canonicalPath).then(async (found): Promise<SourceFile | undefined> => {
+          if (found === undefined) return undefined;
+          const text = await readFile(found.file, 'utf8');
+          return { text, hash: hashOf(text), lastModified: found.stats.mtime };
+        }),
+      ),
+    list: () => modulesIn(root, root, '', []),
+    async stamp(canonicalPath) {
+      const found = await orAbsent(locate(canonicalPath));
+      return found === undefined ? undefined : stampOf(found.stats);
     },
   };
 }
 
-export const hashOf = (text: string): string => createHash('sha256').update(text).digest('hex');
+/** @param above real paths of the folders on the way, so that a link to one of them has an end */
+async function* modulesIn(
+  root: string,
+  folder: string,
+  prefix: string,
+  above: readonly string[],
+): AsyncGenerator<string, void, undefined> {
+  const onTheWay = [...above, folder];
+  const found: { name: string; folder?: string }[] = [];
+  for (const entry of (await orAbsent(readdir(folder, { withFileTypes: true }))) ?? []) {
+    if (SKIPPED_FOLDERS.has(entry.name)) continue;
+    const file = join(folder, entry.name);
+    const [target, kind] = entry.isSymbolicLink() ? await behindLink(root, file) : [file, entry];
+    if (kind?.isFile() && isModulePath(prefix + entry.name)) found.push({ name: entry.name });
+    if (kind?.isDirectory() && !onTheWay.includes(target))
+      found.push({ name: `${entry.name}/`, folder: target });
+  }
+  found.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const { name, folder: inner } of found) {
+    if (inner === undefined) yield prefix + name;
+    else yield* modulesIn(root, inner, prefix + name, onTheWay);
+  }
+}
 
-const isAbsence = (error: unknown): boolean =>
-  ['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL'].includes(
-    (error as NodeJS.ErrnoException | null)?.code ?? '',
-  );
+async function behindLink(root: string, link: string): Promise<[string, BigIntStats | undefined]> {
+  const target = await orAbsent(realpath(link));
+  if (target === undefined || !isInside(root, target)) return [link, undefined];
+  return [target, await orAbsent(stat(target, { bigint: true }))];
+}
+
+const SKIPPED_FOLDERS = new Set(['node_modules', '.git']);
+
+/** File systems tell two writes apart if they are this many ms apart: the coarsest that is common has 2 s. */
+const COARSEST_CLOCK_MS = 2_500;
+let uniqueStamps = 0;
+
+/**
+ * Of a file that may be written again without its times changing the stamp equals no other, so that it is read once
+ * more. The time of its last change counts as well: nobody can set that one back.
+ */
+function stampOf({ ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): string {
+  const stamp = `${ino}-${size}-${mtimeNs}-${ctimeNs}`;
+  if (Date.now() - Number(ctimeMs) > COARSEST_CLOCK_MS) return stamp;
+  uniqueStamps += 1;
+  return `${stamp}-${process.pid}-${uniqueStamps}`;
+}
+
+function isInside(root: string, file: string): boolean {
+  const inside = relative(root, file);
+  return inside !== '' && inside !== '..' && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
+}
+
+const ABSENCE = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL']);
+
+/** Undefined for a file that is not, or no longer, there. */
+async function orAbsent<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (ABSENCE.has((error as NodeJS.ErrnoException | null)?.code ?? '')) return undefined;
+    throw error;
+  }
+}
