@@ -5,15 +5,26 @@ import { type Babel, loadBabel } from './babel.js';
 import { moduleFolder, projectFolder, sharedOptions } from './configuration.js';
 import { failureResult } from './failure.js';
 import { configFilesOf, type Fingerprint, fingerprint, stampOf } from './fingerprint.js';
-import { createImportCollector, type ImportCollector } from './imports.js';
+import { createImportCollector, type NativeImport } from './imports.js';
 import type { Setup } from './options.js';
-import type { TranspileRequest, TranspileResult } from './protocol.js';
+import type { ModuleSource, Resolution, TranspileResult } from './protocol.js';
+import { Cancelled } from './resolver.js';
+import { rewriteNodes, rewriteText, withLastPass } from './rewrite.js';
 import { dependencyKeysOf, moduleUrl } from './specifiers.js';
+
+/** Asks what stands instead of the specifiers of the output. */
+export type Resolve = (specifiers: string[]) => Promise<Resolution>;
 
 /** One loaded and checked Babel. */
 export interface Compiler extends Fingerprint {
-  /** @throws ModuleCacheError MC107 if the configuration, and not the module, is at fault. */
-  compile(request: TranspileRequest): Promise<TranspileResult>;
+  /** @throws ModuleCacheError MC107 if the configuration, and not the module, is at fault; Cancelled from `resolve`. */
+  compile(request: ModuleSource, resolve?: Resolve): Promise<TranspileResult>;
+}
+
+interface Output {
+  readonly code: string;
+  /** As written, each followed by what it was replaced with. */
+  readonly specifiers: string[];
 }
 
 /** @throws ModuleCacheError MC107 if Babel is missing or does not accept the configuration. */
@@ -24,17 +35,19 @@ export async function createCompiler(setup: Setup): Promise<Compiler> {
   const folder = moduleFolder(setup.babel);
   return {
     ...print,
-    async compile({ realm, path, source }) {
+    async compile({ realm, path, source }, resolve) {
       if (/\.d\.[cm]?ts$/.test(path)) return script('export {};\n', []);
       const filename = join(folder, path);
       const url = moduleUrl(realm, path);
       const config = await loadConfig(babel, { ...options, filename, sourceFileName: url }, print);
-      const collector = createImportCollector(babel);
       try {
-        const { code, imports } = await transform(babel, source, config, collector);
-        return script(code, dependencyKeysOf(realm, path, imports));
+        const { code, specifiers } =
+          config === null
+            ? await asItIs(babel, source, resolve)
+            : await transform(babel, source, config, resolve);
+        return script(code, dependencyKeysOf(realm, path, specifiers));
       } catch (error) {
-        if (isSystemError(error)) throw error;
+        if (isSystemError(error) || error instanceof Cancelled) throw error;
         // Plugins are built while transforming; whether they can be built is not the module's doing.
         if (config !== null) await babel.loadOptionsAsync(config).catch(refuseConfiguration);
         return failureResult(error, path, filename);
@@ -53,34 +66,58 @@ const script = (body: string, dependencyKeys: string[]): TranspileResult => ({
 async function transform(
   babel: Babel,
   source: string,
-  config: TransformOptions | null,
-  collector: ImportCollector,
-): Promise<{ code: string; imports: string[] }> {
-  if (config === null) return { code: source, imports: await importsAsTheyAre(babel, source, collector) };
-  const output = await babel.transformAsync(source, {
+  config: TransformOptions,
+  resolve: Resolve | undefined,
+): Promise<Output> {
+  const collector = createImportCollector(babel);
+  const options = {
     ...config,
     // By default Babel gives up on layout above 500 KB and says so on the console.
     compact: config.compact ?? false,
     inputSourceMap: (config.inputSourceMap ?? hasInlineMap(source)) as never,
     wrapPluginVisitorMethod: collector.wrapPluginVisitorMethod as never,
+  };
+  if (resolve === undefined) {
+    const output = await babel.transformAsync(source, options);
+    if (!output?.ast) throw new Error('Babel returned no output');
+    return { code: output.code ?? '', specifiers: collector.specifiers(output.ast) };
+  }
+  let specifiers: string[] = [];
+  const rewriting = withLastPass(options, async (ast) => {
+    const imports = collector.nativeImports(ast);
+    specifiers = collector.specifiers(ast);
+    const resolution = await resolveImports(imports, resolve);
+    rewriteNodes(imports, resolution);
+    specifiers = withReplacements(specifiers, resolution);
   });
-  if (!output?.ast) throw new Error('Babel returned no output');
-  return { code: output.code ?? '', imports: collector.specifiers(output.ast) };
+  const output = await babel.transformAsync(source, rewriting);
+  return { code: output?.code ?? '', specifiers };
 }
 
-/** A file that the configuration tells Babel to ignore is served as it is. */
-async function importsAsTheyAre(babel: Babel, source: string, collector: ImportCollector): Promise<string[]> {
-  try {
-    const ast = await babel.parseAsync(source, {
-      configFile: false,
-      babelrc: false,
-      sourceType: 'unambiguous',
-    });
-    return ast === null ? [] : collector.specifiers(ast);
-  } catch {
-    return [];
-  }
+/** A file that the configuration tells Babel to ignore is served as it is, but for its specifiers. */
+async function asItIs(babel: Babel, source: string, resolve: Resolve | undefined): Promise<Output> {
+  const collector = createImportCollector(babel);
+  const ast = await babel
+    .parseAsync(source, { configFile: false, babelrc: false, sourceType: 'unambiguous' })
+    .catch(() => null);
+  if (ast === null) return { code: source, specifiers: [] };
+  const specifiers = collector.specifiers(ast);
+  if (resolve === undefined) return { code: source, specifiers };
+  const imports = collector.nativeImports(ast);
+  const resolution = await resolveImports(imports, resolve);
+  return {
+    code: rewriteText(source, imports, resolution),
+    specifiers: withReplacements(specifiers, resolution),
+  };
 }
+
+async function resolveImports(imports: readonly NativeImport[], resolve: Resolve): Promise<Resolution> {
+  const specifiers = new Set(imports.map(({ specifier }) => specifier));
+  return specifiers.size === 0 ? new Map() : resolve([...specifiers]);
+}
+
+const withReplacements = (specifiers: readonly string[], resolution: Resolution): string[] =>
+  specifiers.flatMap((specifier) => [specifier, resolution.get(specifier) ?? specifier]);
 
 /** Options for one module; null if the configuration says that Babel ignores it. */
 async function loadConfig(

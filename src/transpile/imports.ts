@@ -8,11 +8,19 @@ interface Found {
   readonly start: number;
 }
 
+/** A specifier that the language itself resolves: of a declaration, or of a call of `import()`. */
+export interface NativeImport extends Found {
+  /** A string, or a template without expressions. */
+  readonly literal: Node;
+}
+
 export interface ImportCollector {
   /** Option of Babel for the transform to be observed. */
   readonly wrapPluginVisitorMethod: (plugin: string | undefined, phase: string, visit: Visit) => Visit;
   /** Specifiers that the module imports when it runs, in order of appearance. */
   specifiers(output: Node): string[];
+  /** What can be rewritten, in order of appearance: nothing in CommonJS, AMD and SystemJS. */
+  nativeImports(output: Node): NativeImport[];
 }
 
 const moduleTransform = /^transform-modules-/;
@@ -33,7 +41,7 @@ export function createImportCollector(babel: Babel): ImportCollector {
         if (path.isProgram()) {
           if (phase === 'exit') beforeTransform = findImports(babel, path.node);
         } else {
-          const specifier = importCallOf(path.node);
+          const specifier = textOf(importCallSource(path.node));
           const start = path.node.start ?? Number.POSITIVE_INFINITY;
           if (specifier !== null) beforeDynamicTransform.push({ specifier, start });
         }
@@ -45,20 +53,30 @@ export function createImportCollector(babel: Babel): ImportCollector {
         beforeTransform === undefined
           ? findImports(babel, output)
           : [...beforeTransform, ...beforeDynamicTransform];
-      return found.sort((a, b) => a.start - b.start).map(({ specifier }) => specifier);
+      return inOrder(found).map(({ specifier }) => specifier);
+    },
+    nativeImports(output) {
+      if (beforeTransform !== undefined) return [];
+      return inOrder(findImports(babel, output).filter((found) => found.native));
     },
   };
 }
 
-function findImports(babel: Babel, root: Node): Found[] {
-  const found: Found[] = [];
+const inOrder = <T extends Found>(found: T[]): T[] => found.sort((a, b) => a.start - b.start);
+
+function findImports(babel: Babel, root: Node): (NativeImport & { native: boolean })[] {
+  const found: (NativeImport & { native: boolean })[] = [];
   const pending: Node[] = [root];
   let start = 0;
   for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
     // What a plugin made has no place of its own and stays behind what it was put after.
     start = node.start ?? start;
-    const specifier = specifierOf(node);
-    if (specifier !== null) found.push({ specifier, start });
+    const nativeSource = declarationSource(node) ?? importCallSource(node);
+    const literal = nativeSource ?? requireSource(node);
+    const specifier = textOf(literal);
+    if (literal && specifier !== null) {
+      found.push({ specifier, start, literal, native: literal === nativeSource });
+    }
     const children = childrenOf(babel, node);
     for (let index = children.length - 1; index >= 0; index--) pending.push(children[index] as Node);
   }
@@ -72,37 +90,36 @@ function childrenOf(babel: Babel, node: Node): Node[] {
     .filter((child): child is Node => child !== null);
 }
 
-/** The specifier of a node that imports, if it is one and written as a literal. */
-function specifierOf(node: Node): string | null {
+function declarationSource(node: Node): Node | null | undefined {
   switch (node.type) {
     case 'ImportDeclaration':
-      return node.importKind === 'type' || node.importKind === 'typeof' ? null : node.source.value;
+      return node.importKind === 'type' || node.importKind === 'typeof' ? null : node.source;
     case 'ExportNamedDeclaration':
     case 'ExportAllDeclaration':
-      return node.exportKind === 'type' ? null : (node.source?.value ?? null);
-    case 'TSExternalModuleReference':
-      return node.expression.value;
+      return node.exportKind === 'type' ? null : node.source;
     default:
-      return importCallOf(node) ?? requireCallOf(node);
+      return null;
   }
 }
 
 /** Babel 7 parses `import()` as a call, 8 as an expression of its own. */
-function importCallOf(node: Node): string | null {
-  if (node.type === 'ImportExpression') return literal(node.source);
-  return node.type === 'CallExpression' && node.callee.type === 'Import' ? literal(node.arguments[0]) : null;
+function importCallSource(node: Node): Node | null | undefined {
+  if (node.type === 'ImportExpression') return node.source;
+  return node.type === 'CallExpression' && node.callee.type === 'Import' ? node.arguments[0] : null;
 }
 
 /** Whatever `require` is here (Node's, `createRequire`, a bundler's), the literal names a module. */
-function requireCallOf(node: Node): string | null {
+function requireSource(node: Node): Node | null | undefined {
+  if (node.type === 'TSExternalModuleReference') return node.expression;
   if (node.type !== 'CallExpression' || node.callee.type !== 'Identifier') return null;
-  return node.callee.name === 'require' ? literal(node.arguments[0]) : null;
+  return node.callee.name === 'require' ? node.arguments[0] : null;
 }
 
-function literal(node: Node | undefined): string | null {
-  if (node?.type === 'StringLiteral') return node.value;
-  if (node?.type === 'TemplateLiteral' && node.expressions.length === 0) {
-    return node.quasis[0]?.value.cooked ?? null;
+/** The specifier, if it is written as a literal. */
+function textOf(source: Node | null | undefined): string | null {
+  if (source?.type === 'StringLiteral') return source.value;
+  if (source?.type === 'TemplateLiteral' && source.expressions.length === 0) {
+    return source.quasis[0]?.value.cooked ?? null;
   }
   return null;
 }

@@ -2,10 +2,10 @@ import { ModuleCacheError } from '../errors.js';
 import { requireArtifactId } from '../keys.js';
 import { requireSetup, type TranspilerOptions } from './options.js';
 import { startPool } from './pool.js';
-import type { TranspileRequest, TranspileResult } from './protocol.js';
+import type { ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
 
 export type { BabelOptions, TranspilerOptions } from './options.js';
-export type { CompileFailure, TranspileRequest, TranspileResult } from './protocol.js';
+export type { CompileFailure, ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
 
 /** Compiles modules with Babel in worker threads: a producer of artifacts of the kind `transpile`. */
 export interface Transpiler {
@@ -20,8 +20,9 @@ export interface Transpiler {
    * Aborting rejects with the signal's reason at once; a thread that goes on for more than 250 ms is ended.
    *
    * @throws ModuleCacheError MC001 for a realm or path that cannot name a module, MC003 for a source that is no
-   * string, MC103 after `close`, MC107 if the configuration does not allow the module to be compiled, or has changed
-   * since the transpiler was created.
+   * string, or a `resolve` that is no function or returns something else than a string or undefined, MC103 after
+   * `close`, MC107 if the configuration does not allow the module to be compiled, or has changed since the transpiler
+   * was created; and whatever `resolve` throws, as it is.
    */
   transpile(request: TranspileRequest & { readonly signal?: AbortSignal }): Promise<TranspileResult>;
   /** Ends all threads; calls that are pending reject with MC103. Idle threads alone do not keep a process alive. */
@@ -39,15 +40,15 @@ export async function createTranspiler(options: TranspilerOptions = {}): Promise
     const variant = await pool.prepare();
     return {
       variant,
-      async transpile({ realm, path, source, signal }) {
-        const id = requireArtifactId({ realm, path });
-        if (typeof source !== 'string') {
-          throw new ModuleCacheError('MC003', 'the source of a module is not a string', {
-            detail: `${id.realm}${id.path}: ${typeof source}`,
-            hint: 'Read the file as UTF-8 text.',
+      async transpile({ signal, resolve, ...request }) {
+        const module = requireModule(request);
+        if (resolve !== undefined && typeof resolve !== 'function') {
+          throw new ModuleCacheError('MC003', 'resolve is not a function', {
+            detail: `${module.realm}${module.path}: ${typeof resolve}`,
+            hint: 'Pass (specifier) => string | undefined, or a promise of it.',
           });
         }
-        return pool.compile({ realm: id.realm, path: id.path, source, variant }, signal);
+        return pool.compile({ ...module, variant }, { signal, resolve });
       },
       close: () => pool.close(),
     };
@@ -55,4 +56,13 @@ export async function createTranspiler(options: TranspilerOptions = {}): Promise
     await pool.close();
     throw error;
   }
+}
+
+function requireModule({ source, ...request }: ModuleSource): ModuleSource {
+  const { realm, path } = requireArtifactId({ realm: request.realm, path: request.path });
+  if (typeof source === 'string') return { realm, path, source };
+  throw new ModuleCacheError('MC003', 'the source of a module is not a string', {
+    detail: `${realm}${path}: ${typeof source}`,
+    hint: 'Read the file as UTF-8 text.',
+  });
 }

@@ -3,7 +3,8 @@ import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import { ModuleCacheError } from '../errors.js';
 import type { Setup, TranspilerOptions } from './options.js';
-import type { Outcome, Task, TranspileResult } from './protocol.js';
+import type { Outcome, Task, TranspileRequest, TranspileResult } from './protocol.js';
+import { createResolver } from './resolver.js';
 
 /**
  * A running task that nobody waits for may go on for so many ms before its thread is ended: most end by themselves
@@ -11,10 +12,16 @@ import type { Outcome, Task, TranspileResult } from './protocol.js';
  */
 const GRACE_MS = 250;
 
+/** What stays on the calling thread. */
+export interface Callbacks {
+  readonly signal?: AbortSignal | undefined;
+  readonly resolve?: TranspileRequest['resolve'] | undefined;
+}
+
 export interface CompilerPool {
   /** Loads Babel in a first thread; resolves to the variant. */
   prepare(): Promise<string>;
-  compile(task: Task, signal?: AbortSignal): Promise<TranspileResult>;
+  compile(task: Task, callbacks?: Callbacks): Promise<TranspileResult>;
   close(): Promise<void>;
 }
 
@@ -34,13 +41,14 @@ export function startPool(setup: Setup, options: TranspilerOptions): CompilerPoo
   pool.on('error', () => {});
   let closing: Promise<void> | undefined;
 
-  async function run<T>(name: string, task: Partial<Task>, signal?: AbortSignal): Promise<T> {
+  async function run<T>(name: string, task: Partial<Task>, callbacks: Callbacks = {}): Promise<T> {
+    const { signal } = callbacks;
     signal?.throwIfAborted();
     if (closing !== undefined) throw closed();
-    const outcome = await abortable<Outcome<T>>(
-      (extra, kill) => pool.run({ ...task, ...extra }, { name, signal: kill }),
-      signal,
-    ).catch((error: unknown) => {
+    const outcome = await abandonable<Outcome<T>>((extra, kill) => {
+      const transfer = extra.resolver && { transferList: [extra.resolver] };
+      return pool.run({ ...task, ...extra }, { name, signal: kill, ...transfer });
+    }, callbacks).catch((error: unknown) => {
       throw closing !== undefined && !signal?.aborted ? closed() : error;
     });
     if ('value' in outcome) return outcome.value;
@@ -50,7 +58,7 @@ export function startPool(setup: Setup, options: TranspilerOptions): CompilerPoo
 
   return {
     prepare: () => run('prepare', {}),
-    compile: (task, signal) => run('compile', task, signal),
+    compile: (task, callbacks) => run('compile', task, callbacks),
     close() {
       closing ??= pool.destroy();
       return closing;
@@ -58,27 +66,34 @@ export function startPool(setup: Setup, options: TranspilerOptions): CompilerPoo
   };
 }
 
-/** Rejects with the signal's reason at once, and ends the thread if the work goes on. */
-function abortable<T>(
+/** Rejects with the signal's reason, or what `resolve` throws, at once, and ends the thread if the work goes on. */
+function abandonable<T>(
   start: (extra: Partial<Task>, kill: AbortSignal) => Promise<T>,
-  signal: AbortSignal | undefined,
+  { signal, resolve }: Callbacks,
 ): Promise<T> {
   const kill = new AbortController();
-  if (signal === undefined) return start({}, kill.signal);
+  if (signal === undefined && resolve === undefined) return start({}, kill.signal);
   const cancelled = new Int32Array(new SharedArrayBuffer(4));
-  const work = start({ cancelled }, kill.signal);
-  return new Promise((resolve, reject) => {
+  return new Promise((fulfil, reject) => {
     let timer: NodeJS.Timeout | undefined;
-    const abort = (): void => {
+    const abandon = (reason: unknown): void => {
       Atomics.store(cancelled, 0, 1);
-      timer = setTimeout(() => kill.abort(), GRACE_MS).unref();
-      reject(signal.reason);
-    };
-    signal.addEventListener('abort', abort, { once: true });
-    work.then(resolve, reject).finally(() => {
+      // A thread that waits for an answer is free again.
+      resolver?.close();
       clearTimeout(timer);
-      signal.removeEventListener('abort', abort);
-    });
+      timer = setTimeout(() => kill.abort(), GRACE_MS).unref();
+      reject(reason);
+    };
+    const abort = (): void => abandon(signal?.reason);
+    const resolver = resolve && createResolver(resolve, abandon);
+    signal?.addEventListener('abort', abort, { once: true });
+    start({ cancelled, ...(resolver && { resolver: resolver.port }) }, kill.signal)
+      .then(fulfil, reject)
+      .finally(() => {
+        clearTimeout(timer);
+        resolver?.close();
+        signal?.removeEventListener('abort', abort);
+      });
   });
 }
 

@@ -3,6 +3,7 @@ import { ModuleCacheError } from '../errors.js';
 import { type Compiler, createCompiler } from './compile.js';
 import type { Setup } from './options.js';
 import type { Outcome, Task, TranspileResult } from './protocol.js';
+import { ask, Cancelled } from './resolver.js';
 
 /** What the threads of the transpiler run: Babel is loaded with the first task, and stays. */
 let compiler: Promise<Compiler> | undefined;
@@ -11,11 +12,13 @@ export function prepare(): Promise<Outcome<string>> {
   return outcome(async () => (await warmCompiler()).variant);
 }
 
-export function compile(task: Task): Promise<Outcome<TranspileResult>> {
+export function compile({ resolver, ...task }: Task): Promise<Outcome<TranspileResult>> {
   return outcome(async () => {
     const { variant, compile } = await warmCompiler();
-    if (task.cancelled?.[0] === 1) throw new Error('cancelled');
-    if (variant === task.variant) return compile(task);
+    if (task.cancelled?.[0] === 1) throw new Cancelled();
+    if (variant === task.variant) {
+      return compile(task, resolver && ((specifiers) => ask(resolver, specifiers)));
+    }
     throw new ModuleCacheError('MC107', 'the compiler changed after the transpiler was created', {
       detail: `variant ${task.variant}, now ${variant}`,
       hint: 'Create a new transpiler, or restart the process: Babel, a plugin or a configuration file is no longer the same.',
