@@ -1,34 +1,130 @@
 import type { Sql } from 'postgres';
 import type { ModuleCache } from '../cache.js';
-import { openKysely } from '../database.js';
-import type { ModuleSource } from './source.js';
+import { dependencyKeyOf, requireRealm } from '../keys.js';
+import { SOURCE_HASH_HEADER } from './hash.js';
+import { candidatesOf, type ModuleSource } from './source.js';
 
-/** Artifacts that were made from a file carry the hash of its text under this header. */
-export const SOURCE_HASH_HEADER = 'source-hash';
+export { SOURCE_HASH_HEADER } from './hash.js';
+
+export interface CompareOptions {
+  /** What was found to have changed by then stays invalidated. */
+  signal?: AbortSignal;
+}
+
+/** Modules looked up, and invalidated, at a time; and how many of them are read at once. */
+const PAGE = 1_000;
+const READERS = 8;
 
 /**
  * Invalidates every stored module whose source is another than it was made from, so that a change which was made while
- * nothing ran is found. Resolves to the paths that had changed.
+ * nothing ran is found: an edit, a deletion, and a new module that an import of a stored one means now (`foo.ts` beside
+ * `foo.js`). Resolves to the paths that had changed. A transactional source has no such changes.
+ *
+ * @throws the signal's reason; what the source or the database throws
  */
 export async function compareWithStored(
   cache: ModuleCache,
   sql: Sql,
-  realm: string,
+  realmUrl: string,
   source: ModuleSource,
+  { signal }: CompareOptions = {},
 ): Promise<string[]> {
-  const stored = await openKysely(sql)
-    .selectFrom('module_cache.artifacts')
-    .select(['canonical_path', 'headers'])
-    .distinct()
-    .where('realm_url', '=', realm)
-    .where('status', '!=', 'dead')
-    .execute();
-  const changed = new Set<string>();
-  for (const { canonical_path: path, headers } of stored) {
-    const hash = headers[SOURCE_HASH_HEADER];
-    if (hash === undefined || changed.has(path)) continue;
-    if ((await source.read(path))?.hash !== hash) changed.add(path);
+  signal?.throwIfAborted();
+  if (source.isTransactional) return [];
+  const realm = requireRealm(realmUrl);
+  const stored = new Map<string, Set<string>>();
+  const changed: string[] = [];
+  const invalidate = async (paths: string[]): Promise<void> => {
+    if (paths.length > 0) await cache.invalidate(realm, paths);
+    changed.push(...paths);
+  };
+  for await (const page of storedModules(sql, realm)) {
+    for (const { path } of page) {
+      const key = dependencyKeyOf(path);
+      stored.set(key, (stored.get(key) ?? new Set()).add(path));
+    }
+    await invalidate(await selectConcurrently(page, (module) => hasChanged(source, module), signal));
   }
-  if (changed.size > 0) await cache.invalidate(realm, [...changed]);
-  return [...changed];
+  await invalidate(await newlyMeant(source, stored, signal));
+  return changed;
+}
+
+interface StoredModule {
+  readonly path: string;
+  /** Of the texts that its live artifacts, errors among them, were made from; null for one that does not say. */
+  readonly hashes: readonly (string | null)[];
+  readonly isDefined: boolean;
+}
+
+/** Without bodies, and in pages of whole modules: a realm may have a hundred thousand. */
+async function* storedModules(sql: Sql, realm: string): AsyncGenerator<StoredModule[], void, undefined> {
+  for (let last = ''; ; ) {
+    const rows = await sql`
+      select
+        canonical_path,
+        json_agg(distinct headers ->> ${SOURCE_HASH_HEADER}::text)::text,
+        bool_or(kind = 'definition')::text
+      from module_cache.artifacts
+      where realm_url = ${realm}::text and canonical_path > ${last}::text and status <> 'dead'
+      group by canonical_path
+      order by canonical_path
+      limit ${String(PAGE)}::text::integer`.values();
+    // After an error in the middle of a result postgres.js 3.4 leaves holes at the beginning of the next one.
+    const page = rows
+      .filter((row) => row !== undefined)
+      .map(([path, hashes, isDefined]) => ({
+        path: path as string,
+        hashes: JSON.parse(hashes as string) as (string | null)[],
+        isDefined: isDefined === 'true',
+      }));
+    yield page;
+    if (page.length < PAGE) return;
+    last = page[page.length - 1]?.path as string;
+  }
+}
+
+async function hasChanged(source: ModuleSource, { path, hashes, isDefined }: StoredModule): Promise<boolean> {
+  const named = hashes.filter((hash) => hash !== null);
+  if (named.length > 0) {
+    const current = (await source.read(path))?.hash;
+    return named.some((hash) => hash !== current);
+  }
+  // A definition is always of a module of this realm; kinds of the user's own may be of anything.
+  return isDefined && (await source.stamp(path)) === undefined;
+}
+
+/** Modules that nothing is stored of, and that come before a stored one for those who import their common name. */
+async function newlyMeant(
+  source: ModuleSource,
+  stored: ReadonlyMap<string, ReadonlySet<string>>,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const found: string[] = [];
+  for await (const path of source.list()) {
+    signal?.throwIfAborted();
+    const key = dependencyKeyOf(path);
+    const beside = stored.get(key);
+    if (beside === undefined || beside.has(path)) continue;
+    const order = candidatesOf(key);
+    const place = order.indexOf(path);
+    if (place >= 0 && [...beside].some((other) => order.indexOf(other) > place)) found.push(path);
+  }
+  return found;
+}
+
+async function selectConcurrently<T extends { readonly path: string }>(
+  items: readonly T[],
+  test: (item: T) => Promise<boolean>,
+  signal: AbortSignal | undefined,
+): Promise<string[]> {
+  const selected: string[] = [];
+  const rest = items.values();
+  const work = async (): Promise<void> => {
+    for (const item of rest) {
+      signal?.throwIfAborted();
+      if (await test(item)) selected.push(item.path);
+    }
+  };
+  await Promise.all(Array.from({ length: READERS }, work));
+  return selected.sort();
 }
