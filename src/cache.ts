@@ -14,7 +14,6 @@ import { openSession, type Session } from './session.js';
 import { parseCoherenceToken } from './snapshot.js';
 import type {
   ArtifactRequest,
-  CachedModule,
   InvalidateOptions,
   Invalidation,
   Producer,
@@ -28,7 +27,7 @@ export interface ModuleCache {
   /** What the cache holds, from memory or the database; undefined for a miss. */
   get(request: ArtifactRequest, options?: ReadOptions): Promise<ServedModule | undefined>;
   /** A bounded read of this process' memory only, without waiting. */
-  peek(request: ArtifactRequest): CachedModule | undefined;
+  peek(request: ArtifactRequest): ServedModule | undefined;
   /**
    * What the cache holds, or what `producer` makes: once for all who ask in the fleet.
    *
@@ -130,6 +129,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     events,
     life: coherence.life,
     catchUp: coherence.catchUp,
+    seen: coherence.seen,
     claimPatienceMs: settings.claimPatienceMs,
     pollMs: POLL_MS,
   };
@@ -143,6 +143,12 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       return undefined;
     }
     return entry;
+  }
+
+  function servedFromMemory({ module, seen }: L1Entry): ServedModule {
+    const { status, body, headers, dependencyKeys } = module;
+    const token = coherence.tokenOf(seen);
+    return { status, body, headers, dependencyKeys, source: 'l1', cached: true, token };
   }
 
   /** A flight to share: for a strong read never one whose token may be older than the read. */
@@ -175,7 +181,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       const entry = fromMemory(id);
       if (entry !== undefined) {
         events.emit('hit', { id, source: 'l1' });
-        return { ...entry.module, source: 'l1', cached: true };
+        return servedFromMemory(entry);
       }
     }
     checkRead(read);
@@ -205,22 +211,23 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
         (!strong || (await patience.wait(pool.run((sql) => calls.isCurrent(sql, id, entry.token)))))
       ) {
         events.emit('hit', { id, source: 'l1' });
-        return { ...entry.module, source: 'l1', cached: true };
+        return servedFromMemory(entry);
       }
       if (closing !== undefined) throw closedError();
       const [flight, joined] = board(id, producer, strong);
       flight.join();
       try {
-        const { module, outdatedAt } = await patience.wait(flight.result);
+        const { module, outdatedAt, seen } = await patience.wait(flight.result);
         // Who came after the invalidation that outdates this answer starts anew; but not for ever.
         if (outdatedAt !== undefined && outdatedAt <= arrived && tries < MAX_TRIES) continue;
+        const token = seen === undefined ? undefined : coherence.tokenOf(seen);
         if (joined && module.source === 'produced') {
           events.emit('coalesced', { id });
-          return { ...module, source: 'coalesced' };
+          return { ...module, source: 'coalesced', token };
         }
         if (module.source === 'l2') events.emit('hit', { id, source: 'l2' });
         if (module.source === 'coalesced') events.emit('coalesced', { id });
-        return module;
+        return { ...module, token };
       } finally {
         flight.leave();
       }
@@ -268,7 +275,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     peek(request) {
       // Entries are kept under canonical names, so a name that is found needs no check.
       const { realm, path, kind = 'transpile', variant = '' } = request ?? {};
-      return fromMemory({ realm, path, kind, variant })?.module;
+      const entry = fromMemory({ realm, path, kind, variant });
+      return entry === undefined ? undefined : servedFromMemory(entry);
     },
     async getOrProduce(request, producer, read = {}) {
       if (typeof producer !== 'function') {

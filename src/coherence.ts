@@ -5,7 +5,13 @@ import type { Journal } from './journal.js';
 import { GLOBAL_COVER, moduleCover, normalizeRealm, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
 import type { Session } from './session.js';
-import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
+import {
+  isVisible,
+  parseCoherenceToken,
+  parseSnapshotToken,
+  type SeenUpTo,
+  tokenOfSnapshot,
+} from './snapshot.js';
 
 /**
  * Keeps the memory of this process coherent (DESIGN.md section 3): notifications are hints, the log is what counts.
@@ -20,6 +26,10 @@ export interface Coherence {
   catchUp(): Promise<boolean>;
   /** True once the cursor has seen the transaction that the token names; false if only a strong read can tell. */
   satisfies(token: string): Promise<boolean>;
+  /** What the last completed catch-up has seen; undefined before the first. */
+  seen(): SeenUpTo | undefined;
+  /** The coherence token of an answer that comes from this snapshot, and still holds at the cursor. */
+  tokenOf(seen: SeenUpTo): string;
   /** Applies an invalidation that this process knows to be committed; an `x` in it is of this `life`. */
   apply(change: Change): void;
   onNotification(payload: string): void;
@@ -53,7 +63,7 @@ const RECENT = 1_000;
 export function createCoherence(options: CoherenceOptions): Coherence {
   const { l1, journal, events } = options;
   const askTimeoutMs = Math.min(Math.max(options.maxStalenessMs, 2_000), 10_000);
-  let cursor: { text: string; seen: SeenUpTo } | undefined;
+  let cursor: { text: string; seen: SeenUpTo; token: string } | undefined;
   let freshUntil = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   let running: Promise<boolean> | undefined;
   let queued: Promise<boolean> | undefined;
@@ -111,7 +121,8 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     if (stopped || row.cursor === null) return false;
     if (row.complete) for (const change of row.changes) apply(change, true);
     else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
-    cursor = { text: row.cursor, seen: parseSnapshotToken(row.cursor) };
+    const seen = parseSnapshotToken(row.cursor);
+    cursor = { text: row.cursor, seen, token: tokenOfSnapshot(seen) };
     freshUntil = {
       monotonic: began.monotonic + options.maxStalenessMs,
       wall: began.wall + options.maxStalenessMs,
@@ -163,6 +174,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
   return {
     isFresh: () => performance.now() < freshUntil.monotonic && Date.now() < freshUntil.wall,
     life: () => cursor?.seen.life,
+    seen: () => cursor?.seen,
     catchUp,
     async satisfies(token) {
       const { life, xid } = parseCoherenceToken(token);
@@ -170,6 +182,11 @@ export function createCoherence(options: CoherenceOptions): Coherence {
       if (seen()) return true;
       await catchUp();
       return seen();
+    },
+    tokenOf(seen) {
+      // The later of both, so that a client which passes on what it got last never goes back.
+      if (cursor === undefined || cursor.seen.life !== seen.life) return tokenOfSnapshot(seen);
+      return cursor.seen.snapshot.xmax >= seen.snapshot.xmax ? cursor.token : tokenOfSnapshot(seen);
     },
     apply: (change) => apply(change, true),
     onNotification(payload) {

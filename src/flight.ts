@@ -40,6 +40,8 @@ export interface FlightResult {
    * that arrived at or after it must not get this answer.
    */
   readonly outdatedAt: number | undefined;
+  /** A snapshot that has seen everything the answer was made from; undefined if none is known. */
+  readonly seen: SeenUpTo | undefined;
 }
 
 export interface FlightContext {
@@ -51,6 +53,8 @@ export interface FlightContext {
   /** Of the cursor: memory takes only entries of this life. */
   life(): string | undefined;
   catchUp(): Promise<boolean>;
+  /** What the last completed catch-up has seen. */
+  seen(): SeenUpTo | undefined;
   readonly claimPatienceMs: number;
   readonly pollMs: number;
 }
@@ -120,7 +124,8 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
     if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);
     const module = { status: status as 'hit' | 'error', body, headers, dependencyKeys };
     const outdatedAt = row.token === null ? undefined : keep(module, row.token, row.expiresInMs);
-    return { module: { ...module, source, cached: true }, outdatedAt };
+    const seen = row.token === null ? undefined : parseSnapshotToken(row.token);
+    return { module: { ...module, source, cached: true }, outdatedAt, seen };
   }
 
   async function run(): Promise<FlightResult> {
@@ -228,9 +233,13 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
       const module = { status, body, headers, dependencyKeys };
       if (stored === 'stored' && token !== null) {
         const outdatedAt = keep(module, token, product.expiresInMs);
-        return { module: { ...module, source: 'produced', cached: outdatedAt === undefined }, outdatedAt };
+        const cached = outdatedAt === undefined;
+        return { module: { ...module, source: 'produced', cached }, outdatedAt, seen: production.seen };
       }
       if (stored === 'stale') events.emit('stale', { id, reason: 'put' });
+      // Sources were read after the token, and may hold what it has not seen: a snapshot from now on has.
+      const known = stored !== 'failed' && (await orAborted(context.catchUp(), ended.signal));
+      const seen = known ? context.seen() : undefined;
       const outdatedAt =
         token === null
           ? undefined
@@ -238,7 +247,7 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
               coversOf(id.realm, id.path, module.dependencyKeys),
               parseSnapshotToken(token).snapshot,
             );
-      return { module: { ...module, source: 'produced', cached: false }, outdatedAt };
+      return { module: { ...module, source: 'produced', cached: false }, outdatedAt, seen };
     } finally {
       production = undefined;
       await release();

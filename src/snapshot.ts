@@ -47,6 +47,14 @@ export function parseCoherenceToken(token: string): TransactionId {
   return { life: parts[1] as string, xid: BigInt(parts[2] as string) };
 }
 
+/**
+ * A coherence token for "not older than this snapshot": it names the first transaction that the snapshot knows nothing
+ * of. Snapshots of one life are one after the other and their xmax never sinks, so one that has seen this transaction
+ * is a later one, and has seen all that this one has. An id further down would not do: a transaction that began
+ * earlier may have committed last.
+ */
+export const tokenOfSnapshot = ({ life, snapshot }: SeenUpTo): string => `${life}@${snapshot.xmax}`;
+
 /** The rule of Postgres' `pg_visible_in_snapshot`. */
 export function isVisible(xid: bigint, snapshot: Snapshot): boolean {
   if (xid < snapshot.xmin) return true;

@@ -33,6 +33,11 @@ export interface ServedModule extends CachedModule {
   readonly source: Source;
   /** False if the answer was outdated when it was ready, so that no cache holds it. */
   readonly cached: boolean;
+  /**
+   * Coherence token: a read with it as `after`, of any module and in any process, is not older than this answer.
+   * Undefined while the database cannot tell.
+   */
+  readonly token?: string | undefined;
 }
 
 /** What a producer makes. */
@@ -66,7 +71,7 @@ export type Consistency = 'bounded' | 'strong';
 
 export interface ReadOptions {
   consistency?: Consistency;
-  /** Coherence token of an invalidation that the answer has to have seen. */
+  /** Coherence token of an invalidation or of an earlier answer, which this one must not be older than. */
   after?: string;
   signal?: AbortSignal;
   /** Longest wait in ms; the cache's `deadlineMs` unless given. */

@@ -1,8 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { getRequestListener } from '@hono/node-server';
 import { openModuleCache } from '../cache.js';
-import { createModuleHandler } from '../http/index.js';
+import { createModuleHandler, createNodeListener } from '../http/index.js';
 import { openDirectory } from '../realm/index.js';
 import { createTranspiler } from '../transpile/index.js';
 import { describe } from './failure.js';
@@ -36,15 +35,7 @@ async function work(): Promise<void> {
     transpiler,
     peer: String(config.number),
   });
-  const listener = getRequestListener(handler, { overrideGlobalObjects: false });
-  const server = createServer((request, response) => {
-    // A URL object would resolve these segments, and the folder above would look like the root.
-    if (climbs(request.url ?? '/')) {
-      response.writeHead(400, { 'content-type': 'text/plain; charset=utf-8' }).end('not a module path\n');
-      return;
-    }
-    void listener(request, response);
-  });
+  const server = createServer(createNodeListener(handler));
 
   let stopping = false;
   async function stop(): Promise<void> {
@@ -70,15 +61,6 @@ async function work(): Promise<void> {
     server.listen(config.port, config.host, resolve);
   });
   tell({ type: 'listening', port: (server.address() as AddressInfo).port });
-}
-
-/** Whether the raw request target has a `.` or `..` segment, also percent-encoded. */
-function climbs(target: string): boolean {
-  try {
-    return /(^|[/\\])\.\.?([/\\]|$)/.test(decodeURIComponent(target.split(/[?#]/, 1)[0] as string));
-  } catch {
-    return true;
-  }
 }
 
 work().catch((error) => {

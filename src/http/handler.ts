@@ -1,11 +1,19 @@
 import type { ModuleCache } from '../cache.js';
-import { ModuleCacheError } from '../errors.js';
-import { normalizePath, requireRealm } from '../keys.js';
-import { SOURCE_HASH_HEADER } from '../realm/compare.js';
+import { requireRealm } from '../keys.js';
+import { createSourceGuard } from '../realm/guard.js';
 import type { ModuleSource } from '../realm/source.js';
-import type { CompileFailure, Transpiler } from '../transpile/index.js';
-import type { CachedModule, Product, Source } from '../types.js';
-import { etagOf, matchesEtag } from './etag.js';
+import { parseCoherenceToken } from '../snapshot.js';
+import type { Transpiler } from '../transpile/index.js';
+import type { ServedModule } from '../types.js';
+import { type Asked, failed, notFound, plain, refused, succeeded } from './answers.js';
+import { createCompressor } from './coding.js';
+import { type Cors, createCors } from './cors.js';
+import type { ImportMap } from './import-map.js';
+import { relativeUrl, requestedPath, requireBasePath, urlPathOf } from './paths.js';
+import { createModuleProducer, noSuchModule } from './producer.js';
+
+/** `none`: for whoever asks there is no such module. */
+export type Visibility = 'public' | 'private' | 'none';
 
 export interface ModuleHandlerOptions {
   cache: ModuleCache;
@@ -13,58 +21,115 @@ export interface ModuleHandlerOptions {
   realm: string;
   source: ModuleSource;
   transpiler: Transpiler;
+  /** Where bare specifiers lead; those that it does not name are left to the browser's import map. */
+  imports?: ImportMap;
+  /** URL path under which the modules are, as the handler gets to see it; `/` unless given. */
+  basePath?: string;
+  /**
+   * Who may read what, asked at every request and never remembered. Anything else than `public` and `private` counts
+   * as `none`. Without it answers say `no-cache` and nothing about who may keep them.
+   */
+  visibility?: (request: Request) => Visibility | Promise<Visibility>;
+  /** Pages of other origins that may load modules; none unless given. */
+  cors?: Cors;
+  /** How often, in ms, the source of a cached module is looked at; see `createSourceGuard`. */
+  recheckMs?: number;
+  /** Bound for the compressed bodies that are remembered, in bytes; 32 MB unless given. */
+  compressedBytes?: number;
   /** Sent as `x-module-cache-peer`, to tell the processes of a fleet apart. */
   peer?: string;
+  /** Told what a 503 does not tell. */
+  onError?: (error: unknown, request: Request) => void;
 }
 
-/** A web-standard request handler that serves the compiled modules of one realm. */
+/**
+ * A web-standard request handler that serves the compiled modules of one realm. It never rejects.
+ *
+ * A URL object resolves dot segments before a handler sees them: behind Node's own server use `createNodeListener`.
+ */
 export type ModuleHandler = (request: Request) => Promise<Response>;
 
-/** @throws ModuleCacheError MC001 for a realm that is none */
+const METHODS = 'GET, HEAD, OPTIONS';
+/** How often the cache is asked again for a module whose source is another than it was made from. */
+const MAX_TRIES = 3;
+
+/** @throws ModuleCacheError MC001 for a realm that is none, MC107 for an option that cannot be used */
 export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandler {
-  const { cache, source, transpiler } = options;
+  const { cache, source, visibility, recheckMs } = options;
   const realm = requireRealm(options.realm);
-  const { variant } = transpiler;
+  const basePath = requireBasePath(options.basePath ?? '/');
+  const addCors = createCors(options.cors);
+  const producer = createModuleProducer(options);
+  const compressor = createCompressor(options.compressedBytes ?? 32_000_000);
+  const guard = createSourceGuard({
+    cache,
+    realm,
+    source,
+    ...(recheckMs === undefined ? {} : { recheckMs }),
+  });
 
-  async function produce(path: string, signal: AbortSignal): Promise<Product> {
-    const file = await source.read(path);
-    if (file === undefined) throw noSuchModule(path);
-    const result = await transpiler.transpile({ realm, path, source: file.text, signal });
-    return {
-      ...result,
-      headers: {
-        ...result.headers,
-        [SOURCE_HASH_HEADER]: file.hash,
-        etag: etagOf(path, variant, result.body),
-        ...(file.lastModified === undefined ? {} : { 'last-modified': file.lastModified.toUTCString() }),
-      },
-    };
-  }
-
-  async function find(path: string, request: Request): Promise<[CachedModule, Source]> {
-    const after = request.headers.get('x-module-cache-after') ?? undefined;
+  /** @param path as it was asked for: memory knows canonical ones only, and needs no look at the source for them */
+  async function read(path: string, after: string | undefined, signal: AbortSignal): Promise<Found> {
     if (after === undefined) {
-      const module = cache.peek({ realm, path, variant });
-      if (module !== undefined) return [module, 'l1'];
+      const module = cache.peek({ realm, path, variant: producer.variant });
+      if (module !== undefined) return { module, canonicalPath: path, variant: producer.variant };
     }
     const canonicalPath = await source.resolve(path);
     if (canonicalPath === undefined) throw noSuchModule(path);
-    const served = await cache.getOrProduce(
+    // Under the name of its folder a module's relative specifiers start one folder higher.
+    const folder = folderOf(path);
+    const shifted = folder === folderOf(canonicalPath) ? undefined : { folder };
+    const variant = shifted === undefined ? producer.variant : `${producer.variant}~folder`;
+    const module = await cache.getOrProduce(
       { realm, path: canonicalPath, variant },
-      ({ signal }) => produce(canonicalPath, signal),
-      { signal: request.signal, ...(after === undefined ? {} : { after }) },
+      ({ signal }) => producer.produce(canonicalPath, { signal, ...shifted }),
+      { signal, ...(after === undefined ? {} : { after }) },
     );
-    return [served, served.source];
+    return { module, canonicalPath, variant };
+  }
+
+  async function find(path: string, after: string | undefined, signal: AbortSignal): Promise<Found> {
+    for (let tries = 1; ; tries += 1) {
+      const found = await read(path, after, signal);
+      const { module, canonicalPath } = found;
+      if (module.source === 'produced' || module.source === 'coalesced' || tries > MAX_TRIES) return found;
+      if (await guard.isCurrent(canonicalPath, module)) return found;
+    }
   }
 
   async function answer(request: Request): Promise<Response> {
+    if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow: METHODS } });
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return text(405, 'only GET and HEAD are served', { allow: 'GET, HEAD' });
+      return plain(405, 'only GET and HEAD are served', { allow: METHODS });
     }
-    const path = requestedPath(realm, request.url);
-    if (path === undefined) return text(400, 'not a module path');
-    const [module, from] = await find(path, request);
-    return module.status === 'error' ? failed(request, module, from) : succeeded(request, module, from);
+    const url = new URL(request.url);
+    const requested = requestedPath(realm, basePath, url);
+    if (requested === 'outside') return notFound();
+    if (requested === 'malformed') return plain(400, 'not a module path');
+    const after = request.headers.get('x-module-cache-after') ?? undefined;
+    // Before anything else: the answer must not tell whether there is such a module.
+    if (after !== undefined && !isToken(after)) {
+      return plain(
+        400,
+        'not a token: x-module-cache-after takes what x-module-cache-token or an invalidation said',
+      );
+    }
+    const visible = visibility === undefined ? undefined : await visibility(request);
+    if (visibility !== undefined && visible !== 'public' && visible !== 'private') return notFound();
+
+    const { path } = requested;
+    const found = await find(path, after, request.signal);
+    const { module, canonicalPath } = found;
+    const asked: Asked = {
+      ...found,
+      request,
+      otherUrl: path === canonicalPath && url.search === '' ? undefined : path + url.search,
+      contentLocation:
+        path === canonicalPath ? undefined : relativeUrl(folderOf(path), urlPathOf(canonicalPath)),
+      cacheControl: visible === undefined ? 'no-cache' : `${visible}, no-cache`,
+      vary: visible === 'private' ? ['cookie', 'authorization'] : [],
+    };
+    return module.status === 'error' ? failed(asked, module) : await succeeded(asked, module, compressor);
   }
 
   return async (request) => {
@@ -73,75 +138,33 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
       response = await answer(request);
     } catch (error) {
       response = refused(error);
+      if (response.status === 503 && !request.signal.aborted) {
+        // On its own, so that what it throws keeps no answer from the client, as with the events of the cache.
+        queueMicrotask(() => options.onError?.(error, request));
+      }
     }
-    if (options.peer !== undefined) response.headers.set('x-module-cache-peer', options.peer);
-    return response;
+    const { status, headers } = response;
+    // A text in a user's module must not become a page.
+    headers.set('x-content-type-options', 'nosniff');
+    if (options.peer !== undefined) headers.set('x-module-cache-peer', options.peer);
+    addCors(request, headers);
+    return request.method === 'HEAD' ? new Response(null, { status, headers }) : response;
   };
 }
 
-function succeeded(request: Request, module: CachedModule, from: Source): Response {
-  const etag = String(module.headers.etag);
-  const headers = {
-    etag,
-    'cache-control': 'no-cache',
-    ...(module.headers['last-modified'] === undefined
-      ? {}
-      : { 'last-modified': String(module.headers['last-modified']) }),
-    'x-module-cache': from,
-  };
-  const ifNoneMatch = request.headers.get('if-none-match');
-  if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag))
-    return new Response(null, { status: 304, headers });
-  return new Response(request.method === 'HEAD' ? null : module.body, {
-    headers: {
-      ...headers,
-      'content-type': String(module.headers['content-type']),
-      'content-length': String(Buffer.byteLength(module.body)),
-    },
-  });
+interface Found {
+  readonly module: ServedModule;
+  readonly canonicalPath: string;
+  readonly variant: string;
 }
 
-/** A module that does not compile: as JSON, or as text for who asks for text. */
-function failed(request: Request, module: CachedModule, from: Source): Response {
-  const headers = { 'cache-control': 'no-cache', vary: 'accept', 'x-module-cache': from };
-  const accept = request.headers.get('accept') ?? '';
-  if (!/text\/(plain|html)/.test(accept) || accept.includes('json')) {
-    return new Response(request.method === 'HEAD' ? null : module.body, {
-      status: 422,
-      headers: { ...headers, 'content-type': 'application/json; charset=utf-8' },
-    });
-  }
-  const failure = JSON.parse(module.body) as CompileFailure;
-  const place = [failure.file, failure.line, failure.column].filter((part) => part !== null).join(':');
-  return text(422, `${place}: ${failure.message}\n\n${failure.codeFrame ?? ''}`, headers);
-}
+const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
 
-function refused(error: unknown): Response {
-  const { code, message, detail } = error as Partial<ModuleCacheError>;
-  if (code === 'MC105') return text(404, `${message}${detail === undefined ? '' : `: ${detail}`}`);
-  if (code === 'MC001' || code === 'MC002') return text(400, `${message}`);
-  if (code === 'MC102') return text(504, `${message}`);
-  // What went wrong inside is nothing for whoever asked.
-  return text(503, code === 'MC103' ? 'the server is stopping' : 'the module could not be served');
-}
-
-function text(status: number, body: string, headers: Record<string, string> = {}): Response {
-  return new Response(`${body}\n`, {
-    status,
-    headers: { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store', ...headers },
-  });
-}
-
-/** Undefined for what can name no module; percent-decoded once. */
-function requestedPath(realm: string, url: string): string | undefined {
+function isToken(text: string): boolean {
   try {
-    const path = decodeURIComponent(new URL(url).pathname.slice(1));
-    return path === '' ? '' : (normalizePath(realm, path) ?? undefined);
+    parseCoherenceToken(text);
+    return true;
   } catch {
-    return undefined;
+    return false;
   }
-}
-
-function noSuchModule(path: string): ModuleCacheError {
-  return new ModuleCacheError('MC105', 'no such module', { detail: path });
 }

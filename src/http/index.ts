@@ -1,2 +1,16 @@
+export type { Cors } from './cors.js';
 export { etagOf, matchesEtag } from './etag.js';
-export { createModuleHandler, type ModuleHandler, type ModuleHandlerOptions } from './handler.js';
+export {
+  createModuleHandler,
+  type ModuleHandler,
+  type ModuleHandlerOptions,
+  type Visibility,
+} from './handler.js';
+export type { ImportMap } from './import-map.js';
+export { createNodeListener, type NodeListener } from './node.js';
+export {
+  createModuleProducer,
+  type ModuleProducer,
+  type ModuleProducerOptions,
+  type ProduceOptions,
+} from './producer.js';

@@ -84,7 +84,17 @@ async function behindLink(root: string, link: string): Promise<[string, BigIntSt
   return [target, await orAbsent(stat(target, { bigint: true }))];
 }
 
-const SKIPPED_FOLDERS = new Set(['node_modules', '.git']);
+/** What is in them is served, but neither listed nor watched. */
+export const SKIPPED_FOLDERS: ReadonlySet<string> = new Set(['node_modules', '.git']);
+
+/** What tells a file from what it was before; two writes that come quickly after each other may leave the same. */
+export const marksOf = ({
+  ino,
+  size,
+  mtimeNs,
+  ctimeNs,
+}: Pick<BigIntStats, 'ino' | 'size' | 'mtimeNs' | 'ctimeNs'>): string =>
+  `${ino}-${size}-${mtimeNs}-${ctimeNs}`;
 
 /** File systems tell two writes apart if they are this many ms apart: the coarsest that is common has 2 s. */
 const COARSEST_CLOCK_MS = 2_500;
@@ -95,13 +105,13 @@ let uniqueStamps = 0;
  * more. The time of its last change counts as well: nobody can set that one back.
  */
 function stampOf({ ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): string {
-  const stamp = `${ino}-${size}-${mtimeNs}-${ctimeNs}`;
+  const stamp = marksOf({ ino, size, mtimeNs, ctimeNs });
   if (Date.now() - Number(ctimeMs) > COARSEST_CLOCK_MS) return stamp;
   uniqueStamps += 1;
   return `${stamp}-${process.pid}-${uniqueStamps}`;
 }
 
-function isInside(root: string, file: string): boolean {
+export function isInside(root: string, file: string): boolean {
   const inside = relative(root, file);
   return inside !== '' && inside !== '..' && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
 }
@@ -109,7 +119,7 @@ function isInside(root: string, file: string): boolean {
 const ABSENCE = new Set(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'ELOOP', 'EINVAL']);
 
 /** Undefined for a file that is not, or no longer, there. */
-async function orAbsent<T>(work: Promise<T>): Promise<T | undefined> {
+export async function orAbsent<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work;
   } catch (error) {

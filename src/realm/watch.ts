@@ -1,16 +1,30 @@
-import { relative, sep } from 'node:path';
-import { watch } from 'chokidar';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ModuleCache } from '../cache.js';
+import { ModuleCacheError } from '../errors.js';
+import { requireRealm } from '../keys.js';
 import type { Invalidation } from '../types.js';
-import { isModulePath } from './source.js';
+import { openDirectory } from './directory.js';
+import { pollFolder } from './folder-poll.js';
+import { type FolderChanges, watchFolderTree } from './folder-tree.js';
+import { createSchedule } from './schedule.js';
 
 export interface WatchOptions {
   cache: ModuleCache;
   /** URL of the realm whose sources are in the folder. */
   realm: string;
   folder: string;
-  /** Changes that come within so many ms are one invalidation; 20 unless given. */
+  /**
+   * Changes are one invalidation as long as they come within so many ms of each other; 20 unless given. What editors
+   * and git write together comes within a few, and nobody notices 20.
+   */
   batchMs?: number;
+  /** But the first of them waits no longer than so many ms; 200 unless given. */
+  maxBatchMs?: number;
+  /**
+   * Looks at all files again and again, instead of being told what changes: for network file systems, and for folders
+   * that are mounted into a container or a virtual machine. True for every 300 ms, or a number of ms.
+   */
+  usePolling?: boolean | number;
   onInvalidated?(result: {
     changed: string[];
     invalidation: Invalidation;
@@ -21,61 +35,70 @@ export interface WatchOptions {
 }
 
 export interface RealmWatcher {
+  /**
+   * Waits for the invalidation that is on its way, and makes one last attempt for what is pending; at most 2 s. What
+   * could not be invalidated is told to `onError`, and found by `compareWithStored` at the next start.
+   */
   close(): Promise<void>;
 }
 
-/** Invalidates what changes in a folder: modules written, created, moved and deleted. Resolves once it watches. */
+const POLL_MS = 300;
+const CLOSE_MS = 2_000;
+
+/**
+ * Invalidates what changes in a folder: modules written, created, moved and deleted, and the names that symbolic links
+ * inside it give them. Resolves when it is ready: what changes from then on is invalidated, sooner or later. Compare
+ * with what is stored (`compareWithStored`) after that, not before, and nothing is missed in between.
+ *
+ * A link that leaves the folder is not followed, and `node_modules` and `.git` are left out. While the database is
+ * away changes are kept, and tried again until they are invalidated.
+ *
+ * @throws ModuleCacheError MC107 if `folder` is none, or if the system does not let this process watch so many folders
+ */
 export async function watchRealm(options: WatchOptions): Promise<RealmWatcher> {
-  const { cache, realm, folder, batchMs = 20, onError = () => {} } = options;
+  const { cache, folder, batchMs = 20, maxBatchMs = 200, usePolling = false } = options;
+  const realm = requireRealm(options.realm);
   const pending = new Set<string>();
-  let timer: NodeJS.Timeout | undefined;
-  let working = Promise.resolve();
-  let closed = false;
+  const onError = (error: unknown): void => options.onError?.(error);
+  let changes: FolderChanges | undefined;
 
-  const watcher = watch(folder, {
-    ignored: (path) => path.split(sep).some((part) => part === 'node_modules' || part === '.git'),
-    ignoreInitial: true,
-    followSymlinks: false,
-  });
-
-  async function flush(): Promise<void> {
+  async function work(): Promise<void> {
+    for (const path of (await changes?.collect()) ?? []) pending.add(path);
     const changed = [...pending];
-    pending.clear();
-    if (changed.length === 0 || closed) return;
+    if (changed.length === 0) return;
     const beganAt = performance.timeOrigin + performance.now();
+    const invalidation = await cache.invalidate(realm, changed);
+    for (const path of changed) pending.delete(path);
+    const ms = performance.timeOrigin + performance.now() - beganAt;
     try {
-      const invalidation = await cache.invalidate(realm, changed);
-      const ms = performance.timeOrigin + performance.now() - beganAt;
       options.onInvalidated?.({ changed, invalidation, ms, beganAt });
     } catch (error) {
-      // Not lost: what could not be invalidated is tried again with the next batch.
-      for (const path of changed) pending.add(path);
-      if (!closed) timer ??= setTimeout(schedule, 1000);
       onError(error);
     }
   }
 
-  function schedule(): void {
-    timer = undefined;
-    working = working.then(flush);
-  }
-
-  watcher.on('all', (event, path) => {
-    if (event === 'addDir' || event === 'unlinkDir') return;
-    const canonicalPath = relative(folder, path).split(sep).join('/');
-    if (!isModulePath(canonicalPath)) return;
-    pending.add(canonicalPath);
-    timer ??= setTimeout(schedule, batchMs);
+  const schedule = createSchedule({
+    work,
+    quietMs: batchMs,
+    maxMs: maxBatchMs,
+    closeMs: CLOSE_MS,
+    onError,
+    isFinal: (error) => error instanceof ModuleCacheError && error.code === 'MC103',
   });
-  watcher.on('error', onError);
-  await new Promise<void>((resolve) => watcher.once('ready', () => resolve()));
+  const found = { root: (await openDirectory(folder)).root, onChange: schedule.touch, onError };
+  changes =
+    usePolling === false
+      ? await watchFolderTree(found)
+      : await pollFolder(found, usePolling === true ? POLL_MS : usePolling);
+  // What came while it started waits for this.
+  schedule.touch();
 
   return {
     async close() {
-      closed = true;
-      clearTimeout(timer);
-      await watcher.close();
-      await working;
+      // What the kernel has to tell already is heard.
+      await nextTurn();
+      await schedule.close().catch(onError);
+      changes?.close();
     },
   };
 }

@@ -1,3 +1,4 @@
+const ANSWER_TOKEN = 'test/client/answer-token.test.ts';
 const ABORT = 'test/client/abort.test.ts';
 const CATCH_UP = 'test/client/catch-up.test.ts';
 const CLAIMS = 'test/client/claims.test.ts';
@@ -7,6 +8,16 @@ const SINGLE_FLIGHT = 'test/client/single-flight.test.ts';
 export const flight = {
   file: 'src/flight.ts',
   guards: [
+    {
+      name: 'the token of an answer that is not kept is of after its sources were read',
+      text: `const known = stored !== 'failed' && (await orAborted(context.catchUp(), ended.signal));
+      const seen = known ? context.seen() : undefined;`,
+      without: 'const { seen } = production;',
+      test: [
+        ANSWER_TOKEN,
+        'trap: an answer that was outdated when it was ready has sources in it which its own token has not seen',
+      ],
+    },
     {
       name: 'the fill rule',
       text: 'const outdatedAt = fill.outdatedAt(covers, seen.snapshot);\n',

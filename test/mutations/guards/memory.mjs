@@ -1,5 +1,6 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the texts are code
 
+const ANSWER_TOKEN = 'test/client/answer-token.test.ts';
 const FILL_RULE = 'test/client/fill-rule.test.ts';
 const JOURNAL = 'test/client/journal.test.ts';
 const KEYS = 'test/sql/keys.test.ts';
@@ -101,6 +102,15 @@ export const l1 = {
 export const snapshot = {
   file: 'src/snapshot.ts',
   guards: [
+    {
+      name: 'the token of an answer names a transaction that it knows nothing of',
+      text: '`${life}@${snapshot.xmax}`',
+      without: '`${life}@${snapshot.xmax - 1n}`',
+      test: [
+        ANSWER_TOKEN,
+        'trap: the invalidation that an answer has seen began before the last transaction, and committed after it',
+      ],
+    },
     {
       name: 'a snapshot has not seen what was in progress',
       text: ' && !snapshot.xip.has(xid)',

@@ -1,0 +1,60 @@
+import { realpath } from 'node:fs/promises';
+import { sep } from 'node:path';
+import { isInside, orAbsent } from './directory.js';
+
+/** The symbolic links in a folder, and with them the further names of files in it. All paths are absolute. */
+export interface Links {
+  add(link: string): void;
+  /** All that had a name by it goes to `changed`. */
+  delete(link: string, changed: Set<string>): void;
+  /** Finds out where all of them lead now. What has another text by a link's name goes to `changed`. */
+  refresh(changed: Set<string>): Promise<void>;
+  /** The path itself, and its names by links. */
+  namesOf(path: string): string[];
+}
+
+/** Links that lead to the folder they are in give each file names without end. */
+const MAX_NAMES = 200;
+
+export function createLinks(root: string, filesBelow: (path: string) => Iterable<string>): Links {
+  /** Where each leads; undefined for nowhere, and for out of the folder. */
+  const links = new Map<string, string | undefined>();
+
+  function noteNames(link: string, target: string | undefined, changed: Set<string>): void {
+    if (target === undefined) return;
+    for (const file of filesBelow(target)) changed.add(link + file.slice(target.length));
+  }
+
+  return {
+    add: (link) => void links.set(link, undefined),
+    delete(link, changed) {
+      noteNames(link, links.get(link), changed);
+      links.delete(link);
+    },
+    async refresh(changed) {
+      for (const [link, before] of links) {
+        const file = await orAbsent(realpath(link)).catch(() => undefined);
+        const target = file !== undefined && (file === root || isInside(root, file)) ? file : undefined;
+        if (target === before) continue;
+        links.set(link, target);
+        noteNames(link, before, changed);
+        noteNames(link, target, changed);
+      }
+    },
+    namesOf(path) {
+      const names = [path];
+      const ways: ReadonlySet<string>[] = [new Set()];
+      for (let place = 0; place < names.length && names.length < MAX_NAMES; place += 1) {
+        const name = names[place] as string;
+        const way = ways[place] as ReadonlySet<string>;
+        for (const [link, target] of links) {
+          if (target === undefined || way.has(link)) continue;
+          if (name !== target && !name.startsWith(target + sep)) continue;
+          names.push(link + name.slice(target.length));
+          ways.push(new Set([...way, link]));
+        }
+      }
+      return names;
+    },
+  };
+}
