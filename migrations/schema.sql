@@ -145,6 +145,15 @@ view tombstones as
           WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))))
   GROUP BY realm_url, canonical_path;
 
+view tracked_tables as
+ SELECT source,
+    realm_url,
+    path_column,
+    realm_column,
+    tables,
+    problem
+   FROM module_cache._tracked_tables() t(source, realm_url, path_column, realm_column, tables, problem);
+
 -- functions
 
 CREATE OR REPLACE FUNCTION module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8)
@@ -241,6 +250,23 @@ begin
     perform set_config('lock_timeout', v_lock_timeout, true);
   end if;
   perform module_cache._broadcast(scope, realm_url, null, v_xid);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._clear_sources(realm_url text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._realm(realm_url);
+begin
+  if v_realm is null then
+    perform module_cache._clear('global', module_cache._global_hash(), null);
+  else
+    perform module_cache._clear('realm', module_cache._realm_hash(v_realm), v_realm);
+  end if;
 end;
 $function$;
 
@@ -658,6 +684,65 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._invalidate_sources(realm_url text, old_paths text[], old_realms text[], new_paths text[], new_realms text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+AS $function$
+declare
+  c_notifications constant integer := 6;
+  v_notify constant text := coalesce(current_setting('module_cache.notify', true), '');
+  v_sources record;
+  v_realms integer := 0;
+begin
+  for v_sources in
+    select
+      m.realm_url,
+      coalesce(array_agg(distinct m.path) filter (where m.path is not null), '{}') as paths,
+      greatest(
+        count(*) filter (where m.path is null and m.is_new), count(*) filter (where m.path is null and not m.is_new)
+      ) as ignored
+    from (
+      select
+        s.realm_url,
+        case when s.realm_url is not null then module_cache._path(s.realm_url, s.path) end collate "C" as path,
+        s.is_new
+      from (
+        select
+          case when r.realm_url is null then _invalidate_sources.realm_url else module_cache._realm(r.realm_url) end
+            collate "C" as realm_url,
+          r.path,
+          r.is_new
+        from (
+          select n.realm_url, n.path, true from unnest(new_realms, new_paths) n (realm_url, path)
+          union all
+          select o.realm_url, o.path, false from unnest(old_realms, old_paths) o (realm_url, path)
+        ) r (realm_url, path, is_new)
+        -- The realm is worked out once for each row.
+        offset 0
+      ) s
+    ) m
+    group by m.realm_url
+  loop
+    v_realms := v_realms + 1;
+    if v_realms = c_notifications + 1 then
+      perform set_config('module_cache.notify', 'off', true);
+    end if;
+    -- Without a realm there is only a number to write down, in a row that peers do not get to see.
+    perform module_cache._invalidate(v_sources.realm_url, v_sources.paths, v_sources.ignored);
+  end loop;
+
+  if v_realms > c_notifications then
+    perform set_config('module_cache.notify', v_notify, true);
+    if module_cache._may_notify() then
+      perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || pg_current_xact_id() || '"}');
+    end if;
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._is_live(artifact module_cache._artifacts)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -965,6 +1050,65 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._source_columns(relation oid)
+ RETURNS TABLE(column_name name, value text)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT a.attname,
+     format(
+         CASE t.typoutput
+             WHEN 'bpcharout'::regproc THEN 'left(rtrim(concat(r.%I)), 2001)'::text
+             ELSE 'left(concat(r.%I), 2001)'::text
+         END, a.attname) AS format
+    FROM (pg_attribute a
+      JOIN pg_type t ON ((t.oid = a.atttypid)))
+   WHERE ((a.attrelid = _source_columns.relation) AND (a.attnum > 0) AND (NOT a.attisdropped) AND (a.attgenerated <> 'v'::"char") AND (t.typcategory = ANY (ARRAY['S'::"char", 'E'::"char"])));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._source_parents(source oid)
+ RETURNS SETOF oid
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ WITH RECURSIVE up(relation) AS (
+          SELECT i.inhparent
+            FROM pg_inherits i
+           WHERE (i.inhrelid = _source_parents.source)
+         UNION
+          SELECT i.inhparent
+            FROM (up u_1
+              JOIN pg_inherits i ON ((i.inhrelid = u_1.relation)))
+         )
+  SELECT u.relation
+    FROM up u;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._source_relations(source oid)
+ RETURNS TABLE(relation oid, name text, kind "char", owner oid, depth integer)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ WITH RECURSIVE tree(relation, depth) AS (
+          SELECT _source_relations.source AS source,
+             0 AS "?column?"
+         UNION ALL
+          SELECT i.inhrelid,
+             (t_1.depth + 1)
+            FROM (tree t_1
+              JOIN pg_inherits i ON ((i.inhparent = t_1.relation)))
+         )
+  SELECT c.oid,
+     format('%I.%I'::text, n.nspname, c.relname) AS format,
+     c.relkind,
+     c.relowner,
+     min(t.depth) AS min
+    FROM ((tree t
+      JOIN pg_class c ON ((c.oid = t.relation)))
+      JOIN pg_namespace n ON ((n.oid = c.relnamespace)))
+   GROUP BY c.oid, n.nspname, c.relname, c.relkind, c.relowner;
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._store(artifact module_cache._artifacts)
  RETURNS text
  LANGUAGE plpgsql
@@ -1028,6 +1172,280 @@ begin
     exit when v_inserted is null;
   end loop;
   return 'contended';
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._tracked_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  c_rows constant integer := 100000;
+  v_realm constant text collate "C" := nullif(tg_argv[0], '');
+  v_has_realms constant boolean := tg_argv[2] <> '';
+  v_old text := case when tg_op = 'INSERT' then null when tg_level = 'ROW' then '(select ($1).*)' else 'old_rows' end;
+  v_new text := case when tg_op = 'DELETE' then null when tg_level = 'ROW' then '(select ($2).*)' else 'new_rows' end;
+  v_path_value text;
+  v_realm_value text;
+  v_old_paths text[];
+  v_old_realms text[];
+  v_new_paths text[];
+  v_new_realms text[];
+  v_paths text[] collate "C";
+begin
+  -- The rows that a TRUNCATE removes are not at hand, and an old snapshot would not even show them all.
+  if tg_op = 'TRUNCATE' then
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+    return null;
+  end if;
+
+  select c.value into v_path_value from module_cache._source_columns(tg_relid) c where c.column_name = tg_argv[1];
+  if v_has_realms then
+    select format('case when r.%I is not null then %s end', c.column_name, c.value) into v_realm_value
+    from module_cache._source_columns(tg_relid) c
+    where c.column_name = tg_argv[2];
+  end if;
+  if v_path_value is null or v_has_realms and v_realm_value is null then
+    raise warning using
+      message = 'a tracked column is gone, so everything that it could name was invalidated',
+      detail = format('table: %s, columns: %s', tg_relid::regclass, concat_ws(', ', tg_argv[1], nullif(tg_argv[2], ''))),
+      hint = 'Call module_cache.track_table again with the names that the columns have now.';
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+    return null;
+  end if;
+
+  -- What is null here is left out of the statement.
+  v_old := ' from ' || v_old || ' r limit ' || c_rows + 1 || ')';
+  v_new := ' from ' || v_new || ' r limit ' || c_rows + 1 || ')';
+  execute 'select '
+      || coalesce('array(select ' || v_path_value || v_old, 'null') || ', '
+      || coalesce('array(select ' || v_realm_value || v_old, 'null') || ', '
+      || coalesce('array(select ' || v_path_value || v_new, 'null') || ', '
+      || coalesce('array(select ' || v_realm_value || v_new, 'null')
+    into v_old_paths, v_old_realms, v_new_paths, v_new_realms
+    using old, new;
+
+  v_paths := coalesce(v_new_paths, v_old_paths);
+  if cardinality(v_paths) > c_rows then
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+  elsif cardinality(v_paths) = 1
+    and not v_has_realms
+    and v_paths = coalesce(v_old_paths, v_paths)
+    and module_cache._path(v_realm, v_paths[1]) is not null
+  then
+    perform module_cache._invalidate(v_realm, v_paths, 0);
+  else
+    perform module_cache._invalidate_sources(v_realm, v_old_paths, v_old_realms, v_new_paths, v_new_realms);
+  end if;
+  return null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._tracked_tables()
+ RETURNS TABLE(source regclass, realm_url text, path_column text, realm_column text, tables bigint, problem text)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+BEGIN ATOMIC
+ SELECT (t.source)::regclass AS source,
+     NULLIF(t.arguments[1], ''::text) AS "nullif",
+     t.arguments[2] AS arguments,
+     NULLIF(t.arguments[3], ''::text) AS "nullif",
+     ( SELECT count(*) AS count
+            FROM module_cache._source_relations(t.source) _source_relations(relation, name, kind, owner, depth)) AS count,
+     module_cache._tracking_problem(t.source, t.arguments) AS _tracking_problem
+    FROM ( SELECT g.tgrelid AS source,
+             min(module_cache._trigger_arguments(g.tgargs)) AS arguments
+            FROM pg_trigger g
+           WHERE ((g.tgfoid = ('module_cache._tracked_change'::regproc)::oid) AND (g.tgparentid = (0)::oid))
+           GROUP BY g.tgrelid) t
+   WHERE (NOT (EXISTS ( SELECT
+            FROM (module_cache._source_parents(t.source) p(parent)
+              JOIN pg_trigger g ON ((g.tgrelid = p.parent)))
+           WHERE (g.tgfoid = ('module_cache._tracked_change'::regproc)::oid))));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._tracking_gaps(source oid, arguments text[])
+ RETURNS TABLE(step bigint, relation oid, trigger_name name, is_missing boolean, is_by_row boolean, statements text[])
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT row_number() OVER (ORDER BY r.depth, r.relation, w.name) AS row_number,
+     r.relation,
+     w.name,
+     (t.oid IS NULL),
+     (EXISTS ( SELECT
+            FROM pg_trigger c
+           WHERE ((c.tgrelid = r.relation) AND (c.tgparentid <> (0)::oid) AND (c.tgenabled = 'A'::"char") AND (c.tgfoid = ('module_cache._tracked_change'::regproc)::oid)))) AS "exists",
+     (
+         CASE
+             WHEN ((t.oid IS NULL) AND (NOT w.is_copy)) THEN ARRAY[format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L)'::text, w.name, w.event, r.name, w.level, (_tracking_gaps.arguments)[1], (_tracking_gaps.arguments)[2], (_tracking_gaps.arguments)[3])]
+             ELSE '{}'::text[]
+         END || format('alter table only %s %s trigger %I'::text, r.name, w.state, w.name))
+    FROM ((module_cache._source_relations(_tracking_gaps.source) r(relation, name, kind, owner, depth)
+      CROSS JOIN LATERAL ( VALUES ('module_cache_insert'::name,'insert'::text,'referencing new table as new_rows for each statement'::text,'enable always'::text,'A'::"char",false,true), ('module_cache_update'::name,'update'::text,'referencing old table as old_rows new table as new_rows for each statement'::text,'enable always'::text,'A'::"char",false,true), ('module_cache_delete'::name,'delete'::text,'referencing old table as old_rows for each statement'::text,'enable always'::text,'A'::"char",false,true), ('module_cache_truncate'::name,'truncate'::text,'for each statement'::text,'enable always'::text,'A'::"char",false,true), ('module_cache_rows'::name,'insert or update or delete'::text,'for each row'::text,
+                 CASE r.kind
+                     WHEN 'p'::"char" THEN 'enable always'::text
+                     ELSE 'disable'::text
+                 END,(
+                 CASE r.kind
+                     WHEN 'p'::"char" THEN 'A'::text
+                     ELSE 'D'::text
+                 END)::"char",(r.depth > 0),( SELECT (c.relkind = 'p'::"char")
+                    FROM pg_class c
+                   WHERE (c.oid = _tracking_gaps.source))), ('module_cache_replicated'::name,'insert or update or delete'::text,'for each row when (pg_catalog.current_query() is null)'::text,'enable replica'::text,'R'::"char",false,(r.kind = 'r'::"char"))) w(name, event, level, state, tgenabled, is_copy, is_wanted))
+      LEFT JOIN pg_trigger t ON (((t.tgrelid = r.relation) AND (t.tgname = w.name) AND (t.tgfoid = ('module_cache._tracked_change'::regproc)::oid) AND ((t.tgparentid <> (0)::oid) = w.is_copy) AND (module_cache._trigger_arguments(t.tgargs) = _tracking_gaps.arguments))))
+   WHERE (w.is_wanted AND (r.kind = ANY (ARRAY['r'::"char", 'p'::"char"])) AND (t.tgenabled IS DISTINCT FROM w.tgenabled));
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._tracking_problem(source oid, arguments text[])
+ RETURNS text
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT COALESCE(( SELECT format('column %I is gone'::text, a.column_name) AS format
+            FROM unnest((_tracking_problem.arguments)[2:3]) a(column_name)
+           WHERE ((a.column_name <> ''::text) AND (NOT (a.column_name IN ( SELECT (c.column_name)::text AS column_name
+                    FROM module_cache._source_columns(_tracking_problem.source) c(column_name, value)))))
+          LIMIT 1), ( SELECT format('writes through its parent %s are missed'::text, (p.parent)::regclass) AS format
+            FROM module_cache._source_parents(_tracking_problem.source) p(parent)
+          LIMIT 1), ( SELECT format('%s is a foreign table'::text, (r.relation)::regclass) AS format
+            FROM module_cache._source_relations(_tracking_problem.source) r(relation, name, kind, owner, depth)
+           WHERE (r.kind <> ALL (ARRAY['r'::"char", 'p'::"char"]))
+          LIMIT 1), ( SELECT
+                 CASE
+                     WHEN (g.is_missing AND g.is_by_row) THEN format('%s is tracked row by row'::text, (g.relation)::regclass)
+                     ELSE format('%s of %s is %s'::text, g.trigger_name, (g.relation)::regclass,
+                     CASE
+                         WHEN g.is_missing THEN 'missing'::text
+                         ELSE 'not as it was'::text
+                     END)
+                 END AS format
+            FROM module_cache._tracking_gaps(_tracking_problem.source, _tracking_problem.arguments) g(step, relation, trigger_name, is_missing, is_by_row, statements)
+           ORDER BY g.step
+          LIMIT 1)) AS "coalesce";
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._tracking_statements(source regclass, realm_url text, path_column name, realm_column name, caller name)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm text;
+  v_name text;
+begin
+  if source is null or path_column is null or realm_url is null and realm_column is null then
+    perform module_cache._raise('MC003', 'an argument of track_table is null',
+      format('source: %s, realm_url: %L, path_column: %I', coalesce(source::text, 'null'), left(realm_url, 200), path_column),
+      'Name the table, the realm of its rows, and the column that holds their paths; realm_url may be null if realm_column names the column that holds realms.');
+  end if;
+  if realm_url is not null then
+    v_realm := module_cache._require_realm(realm_url);
+  end if;
+
+  if not exists (
+    select
+    from pg_class c
+    where c.oid = source
+      and c.relkind in ('r', 'p')
+      and c.oid >= 16384
+      and c.relnamespace <> 'module_cache'::regnamespace)
+  then
+    perform module_cache._raise('MC003', 'not a table that can be tracked', format('source: %s', source),
+      'Only tables can be: no views, materialized views, foreign tables, indexes, system catalogs, or tables of the schema module_cache. Track the tables that a view reads from.');
+  end if;
+  select p.inhparent::regclass into v_name
+  from module_cache._source_relations(source) r
+  join pg_inherits p on p.inhrelid = r.relation
+  where p.inhparent not in (select o.relation from module_cache._source_relations(source) o)
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child cannot be tracked without its parent',
+      format('source: %s, parent: %s', source, v_name),
+      'Track the parent: what is written through it does not fire the triggers of a partition. A realm for each partition is what realm_column is for.');
+  end if;
+  select r.name into v_name from module_cache._source_relations(source) r where r.kind not in ('r', 'p') limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child is a foreign table', format('source: %s, foreign table: %s', source, v_name),
+      'Postgres does not tell triggers what was written to a foreign table. Detach it first.');
+  end if;
+  select r.name into v_name from module_cache._source_relations(source) r where not pg_has_role(caller, r.owner, 'usage') limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'not the owner of the table', format('table: %s, role: %I', v_name, caller),
+      'Call it as the owner of the table and of all its partitions.');
+  end if;
+
+  foreach v_name in array array_remove(array[path_column, realm_column], null) loop
+    if not exists (select from pg_attribute a where a.attrelid = source and a.attname = v_name and a.attnum > 0 and not a.attisdropped) then
+      perform module_cache._raise('MC003', 'no such column', format('table: %s, column: %I', source, v_name),
+        'Names are compared as they are, upper and lower case included: pass them without quotes of their own.');
+    end if;
+    if not exists (select from module_cache._source_columns(source) c where c.column_name = v_name) then
+      perform module_cache._raise('MC003', 'not a column that holds paths or realms', format('table: %s, column: %I', source, v_name),
+        'The type has to be text, varchar, char, name, citext, an enum or a domain over one of these; a generated column has to be a stored one.');
+    end if;
+  end loop;
+
+  return query
+    select s.statement
+    from module_cache._tracking_gaps(source, array[coalesce(v_realm, ''), path_column, coalesce(realm_column, '')]) g,
+      unnest(g.statements) with ordinality s (statement, position)
+    order by g.step, s.position;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._trigger_arguments(tgargs bytea)
+ RETURNS text[]
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT ARRAY( SELECT convert_from(decode(a.argument, 'hex'::text), getdatabaseencoding()) AS convert_from
+            FROM string_to_table(regexp_replace(encode(_trigger_arguments.tgargs, 'hex'::text), '..'::text, '\& '::text, 'g'::text), '00 '::text) WITH ORDINALITY a(argument, "position")
+           WHERE (a."position" <= 3)
+           ORDER BY a."position") AS "array";
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._untracking_statements(source regclass, caller name)
+ RETURNS SETOF text
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_name text;
+begin
+  if source is null then
+    perform module_cache._raise('MC003', 'source is null', null, 'Name the table.');
+  end if;
+  select p.parent::regclass into v_name
+  from module_cache._source_parents(source) p (parent)
+  join pg_trigger t on t.tgrelid = p.parent
+  where t.tgfoid = 'module_cache._tracked_change'::regproc
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child is tracked with its parent',
+      format('source: %s, parent: %s', source, v_name),
+      'Call untrack_table for the parent, or detach the partition first.');
+  end if;
+  select r.name into v_name
+  from module_cache._source_relations(source) r
+  join pg_trigger t on t.tgrelid = r.relation
+  where t.tgfoid = 'module_cache._tracked_change'::regproc and not pg_has_role(caller, r.owner, 'usage')
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'not the owner of the table', format('table: %s, role: %I', v_name, caller),
+      'Call it as the owner of the table and of all its partitions.');
+  end if;
+
+  return query
+    select format('drop trigger %I on %s', t.tgname, r.name)
+    from module_cache._source_relations(source) r
+    join pg_trigger t on t.tgrelid = r.relation
+    where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0
+    order by r.depth, r.relation, t.tgname;
 end;
 $function$;
 
@@ -1300,8 +1718,11 @@ declare
     'coherence_token(), schema_version(), oldest_client()';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
-    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
-  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
+    'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+  v_operator constant text := v_writer ||
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -1317,7 +1738,8 @@ begin
       end, v_role);
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
-      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+      execute format(
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
     end if;
   end loop;
 end;
@@ -1501,6 +1923,44 @@ BEGIN ATOMIC
  SELECT '0.2.0'::text AS text;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache.track_table(source regclass, realm_url text, path_column name, realm_column name DEFAULT NULL::name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_statement text;
+  v_changed boolean := false;
+begin
+  for v_statement in
+    select s.statement
+    from module_cache._tracking_statements(source, realm_url, path_column, realm_column, current_user) s (statement)
+  loop
+    execute v_statement;
+    v_changed := true;
+  end loop;
+  if v_changed then
+    perform module_cache._clear_sources(case when realm_column is null then realm_url end);
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.untrack_table(source regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select s.statement from module_cache._untracking_statements(source, current_user) s (statement)
+  loop
+    execute v_statement;
+  end loop;
+end;
+$function$;
+
 -- triggers
 
 CREATE TRIGGER _deleted_artifacts AFTER DELETE ON module_cache._artifacts REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION module_cache._deleted_artifacts();
@@ -1539,6 +1999,8 @@ comment on column status of view module_cache.artifacts is 'live, error (a live 
 
 comment on column system_identifier of table module_cache._epochs is 'The cluster that grew this row: in a young cluster a restored row can meet its old xmin by accident.';
 
+comment on column tables of view module_cache.tracked_tables is 'The table with its partitions or children.';
+
 comment on column written_by of table module_cache._epochs is 'The xmin of this very row. A restored row was written by another transaction than it says.';
 
 comment on column xid of table module_cache._generations is 'The top-level transaction that invalidated.';
@@ -1550,6 +2012,8 @@ comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is '
 comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
 
 comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size.';
+
+comment on function module_cache._clear_sources(text) is 'Clears the realm of a tracked table; null for one whose rows name their realms: it clears everything.';
 
 comment on function module_cache._collect(uuid,interval,integer) is 'One batch of collect_garbage. The caller holds the lock.';
 
@@ -1578,6 +2042,8 @@ comment on function module_cache._importers(uuid,bigint[]) is 'The stored module
 comment on function module_cache._insert(module_cache._artifacts) is 'False if a row of this key is there, null if another transaction is inserting one.';
 
 comment on function module_cache._invalidate(text,text[],bigint) is 'Invalidates well-formed paths of one realm with all that depends on them; ignored is only written down.';
+
+comment on function module_cache._invalidate_sources(text,text[],text[],text[],text[]) is 'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
 comment on function module_cache._is_live(module_cache._artifacts) is 'True if get would return this artifact: same epoch, not expired, nothing that it covers invalidated since.';
 
@@ -1615,7 +2081,27 @@ comment on function module_cache._require_realm(text) is 'The normalised realm; 
 
 comment on function module_cache._snapshot() is 'The current snapshot, with the own transaction counted as in progress.';
 
+comment on function module_cache._source_columns(oid) is 'The columns that can hold paths or realms, each with the expression that reads it from a row r.';
+
+comment on function module_cache._source_parents(oid) is 'The tables that a partition or child belongs to, at every level.';
+
+comment on function module_cache._source_relations(oid) is 'A table with all of its partitions or children.';
+
 comment on function module_cache._store(module_cache._artifacts) is 'Writes a checked artifact unless a live one of a newer token is there; never waits for another writer.';
+
+comment on function module_cache._tracked_change() is 'Trigger of a tracked table: invalidates the modules whose sources a statement changed, under their old and their new names.';
+
+comment on function module_cache._tracked_tables() is 'Rows of the view tracked_tables.';
+
+comment on function module_cache._tracking_gaps(oid,text[]) is 'Triggers of a tracked table that are missing or not switched on as they should be, and the statements that mend it, in order.';
+
+comment on function module_cache._tracking_problem(oid,text[]) is 'Why calling track_table again would help; null if all is well.';
+
+comment on function module_cache._tracking_statements(regclass,text,name,name,name) is 'The statements that make a table a tracked one, none if it is. Raises MC001 and MC003.';
+
+comment on function module_cache._trigger_arguments(bytea) is 'Realm, path column and realm column of a tracked table, as its triggers hold them.';
+
+comment on function module_cache._untracking_statements(regclass,name) is 'The statements that drop the triggers of a tracked table, none if it is not tracked. Raises MC003.';
 
 comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
 
@@ -1645,6 +2131,10 @@ comment on function module_cache.release(text,text,text,text) is 'Ends the claim
 
 comment on function module_cache.schema_version() is 'Version of this schema. A client states the oldest one that it works with.';
 
+comment on function module_cache.track_table(regclass,text,name,name) is 'From now on every change of this table invalidates the modules that its rows are the sources of, in the same transaction. path_column holds their paths; realm_column, if given, their realms, and a null there stands for realm_url. Again with the same arguments it changes nothing but what is amiss, such as new partitions; with others it replaces. Raises MC001 and MC003.';
+
+comment on function module_cache.untrack_table(regclass) is 'Takes back track_table, and leaves nothing behind. Does nothing for a table that is not tracked. Raises MC003.';
+
 comment on schema module_cache is 'Coherent cache of compiled modules: artifacts are checked against append-only generations whenever they are read.';
 
 comment on table module_cache._artifacts is 'L2: one row for each artifact, live or dead.';
@@ -1667,6 +2157,8 @@ comment on view module_cache.invalidations is 'The invalidation log since the la
 
 comment on view module_cache.tombstones is 'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
 
+comment on view module_cache.tracked_tables is 'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
+
 -- grants
 
 grant delete, select on relation module_cache.artifacts to module_cache_operator;
@@ -1675,7 +2167,25 @@ grant execute on function module_cache._claim_key(text,text,text,text) to module
 
 grant execute on function module_cache._claim_key(text,text,text,text) to module_cache_writer;
 
+grant execute on function module_cache._clear_sources(text) to module_cache_operator;
+
+grant execute on function module_cache._clear_sources(text) to module_cache_writer;
+
 grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
+
+grant execute on function module_cache._tracked_change() to module_cache_operator;
+
+grant execute on function module_cache._tracked_change() to module_cache_writer;
+
+grant execute on function module_cache._tracked_tables() to module_cache_operator;
+
+grant execute on function module_cache._tracking_statements(regclass,text,name,name,name) to module_cache_operator;
+
+grant execute on function module_cache._tracking_statements(regclass,text,name,name,name) to module_cache_writer;
+
+grant execute on function module_cache._untracking_statements(regclass,name) to module_cache_operator;
+
+grant execute on function module_cache._untracking_statements(regclass,name) to module_cache_writer;
 
 grant execute on function module_cache.changes_since(text) to module_cache_operator;
 
@@ -1737,9 +2247,19 @@ grant execute on function module_cache.schema_version() to module_cache_reader;
 
 grant execute on function module_cache.schema_version() to module_cache_writer;
 
+grant execute on function module_cache.track_table(regclass,text,name,name) to module_cache_operator;
+
+grant execute on function module_cache.track_table(regclass,text,name,name) to module_cache_writer;
+
+grant execute on function module_cache.untrack_table(regclass) to module_cache_operator;
+
+grant execute on function module_cache.untrack_table(regclass) to module_cache_writer;
+
 grant select on relation module_cache.invalidations to module_cache_operator;
 
 grant select on relation module_cache.tombstones to module_cache_operator;
+
+grant select on relation module_cache.tracked_tables to module_cache_operator;
 
 grant usage on schema module_cache to module_cache_operator;
 

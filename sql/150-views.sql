@@ -77,3 +77,11 @@ limit all;
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+
+create view module_cache.tracked_tables as
+select t.source, t.realm_url, t.path_column, t.realm_column, t.tables, t.problem
+from module_cache._tracked_tables() t;
+
+comment on view module_cache.tracked_tables is
+  'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
+comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';

@@ -34,8 +34,11 @@ declare
     'coherence_token(), schema_version(), oldest_client()';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
-    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
-  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
+    'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+  v_operator constant text := v_writer ||
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -51,7 +54,8 @@ begin
       end, v_role);
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
-      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+      execute format(
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
     end if;
   end loop;
 end;

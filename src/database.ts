@@ -8,6 +8,7 @@ export interface Database {
   'module_cache.artifacts': ArtifactsView;
   'module_cache.tombstones': TombstonesView;
   'module_cache.invalidations': InvalidationsView;
+  'module_cache.tracked_tables': TrackedTablesView;
 }
 
 type ReadOnly<T> = ColumnType<T, never, never>;
@@ -52,6 +53,19 @@ export interface InvalidationsView {
   application_name: ReadOnly<string>;
   client_address: ReadOnly<string | null>;
   backend_pid: ReadOnly<number>;
+}
+
+export interface TrackedTablesView {
+  /** With its schema where the `search_path` does not lead to it, and quoted where SQL wants that. */
+  source: ReadOnly<string>;
+  /** Null if each row names its realm. */
+  realm_url: ReadOnly<string | null>;
+  path_column: ReadOnly<string>;
+  realm_column: ReadOnly<string | null>;
+  /** The table with its partitions or children. */
+  tables: ReadOnly<string>;
+  /** What another `track_table` would mend. */
+  problem: ReadOnly<string | null>;
 }
 
 /** Typed queries over the operators' views. Closing it does not close `sql`. */

@@ -113,6 +113,554 @@ where i.epoch is null
 -- So that nobody, not even its owner, can delete through it.
 limit all;
 
+/*
+ * What the triggers on a tracked table do: a change of a row invalidates the module that it is the source of, in the
+ * transaction of the change. The next file attaches them.
+ *
+ * The user's write comes first: a row that can name no module is counted, a column that is gone clears the realm, and
+ * nothing here raises. Nor does anything here read what other transactions append, so that SERIALIZABLE writers have
+ * no reason to conflict.
+ */
+
+/*
+ * A value is converted by the output function of its type: a cast could be a function of whoever owns the type, and
+ * would run with the rights of whoever owns this schema. More than 2,000 characters are no path or realm, whatever
+ * follows. (In a transition table a virtual generated column is null, so it is left out.)
+ */
+create function module_cache._source_columns(relation oid) returns table (column_name name, value text)
+  language sql stable parallel safe
+begin atomic
+  select
+    a.attname,
+    format(
+      case t.typoutput when 'bpcharout'::regproc then 'left(rtrim(concat(r.%I)), 2001)' else 'left(concat(r.%I), 2001)' end,
+      a.attname)
+  from pg_attribute a
+  join pg_type t on t.oid = a.atttypid
+  where a.attrelid = relation
+    and a.attnum > 0
+    and not a.attisdropped
+    and a.attgenerated <> 'v'
+    and t.typcategory in ('S', 'E');
+end;
+
+comment on function module_cache._source_columns(oid) is
+  'The columns that can hold paths or realms, each with the expression that reads it from a row r.';
+
+create function module_cache._clear_sources(realm_url text) returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._realm(realm_url);
+begin
+  if v_realm is null then
+    perform module_cache._clear('global', module_cache._global_hash(), null);
+  else
+    perform module_cache._clear('realm', module_cache._realm_hash(v_realm), v_realm);
+  end if;
+end;
+$$;
+
+comment on function module_cache._clear_sources(text) is
+  'Clears the realm of a tracked table; null for one whose rows name their realms: it clears everything.';
+
+/*
+ * Rows as arrays that run in parallel, those before the change and those after it. An update names most paths in both,
+ * and a row that can name no module counts once.
+ *
+ * A statement over very many realms would send each peer a notification for each: past a handful one sends them to the
+ * log.
+ */
+create function module_cache._invalidate_sources(
+  realm_url text, old_paths text[], old_realms text[], new_paths text[], new_realms text[])
+  returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set jit to off
+as $$
+declare
+  c_notifications constant integer := 6;
+  v_notify constant text := coalesce(current_setting('module_cache.notify', true), '');
+  v_sources record;
+  v_realms integer := 0;
+begin
+  for v_sources in
+    select
+      m.realm_url,
+      coalesce(array_agg(distinct m.path) filter (where m.path is not null), '{}') as paths,
+      greatest(
+        count(*) filter (where m.path is null and m.is_new), count(*) filter (where m.path is null and not m.is_new)
+      ) as ignored
+    from (
+      select
+        s.realm_url,
+        case when s.realm_url is not null then module_cache._path(s.realm_url, s.path) end collate "C" as path,
+        s.is_new
+      from (
+        select
+          case when r.realm_url is null then _invalidate_sources.realm_url else module_cache._realm(r.realm_url) end
+            collate "C" as realm_url,
+          r.path,
+          r.is_new
+        from (
+          select n.realm_url, n.path, true from unnest(new_realms, new_paths) n (realm_url, path)
+          union all
+          select o.realm_url, o.path, false from unnest(old_realms, old_paths) o (realm_url, path)
+        ) r (realm_url, path, is_new)
+        -- The realm is worked out once for each row.
+        offset 0
+      ) s
+    ) m
+    group by m.realm_url
+  loop
+    v_realms := v_realms + 1;
+    if v_realms = c_notifications + 1 then
+      perform set_config('module_cache.notify', 'off', true);
+    end if;
+    -- Without a realm there is only a number to write down, in a row that peers do not get to see.
+    perform module_cache._invalidate(v_sources.realm_url, v_sources.paths, v_sources.ignored);
+  end loop;
+
+  if v_realms > c_notifications then
+    perform set_config('module_cache.notify', v_notify, true);
+    if module_cache._may_notify() then
+      perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || pg_current_xact_id() || '"}');
+    end if;
+  end if;
+end;
+$$;
+
+comment on function module_cache._invalidate_sources(text, text[], text[], text[], text[]) is
+  'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
+
+/*
+ * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. Definer,
+ * so that an application writes its table without any right on this schema.
+ *
+ * The columns are looked up each time, because they may have been renamed since; to catch the error instead would take
+ * a subtransaction for each statement. More rows than a peer would take note of one by one clear their realm as a whole,
+ * or everything: the user's statement must not fail because an array has grown too long.
+ */
+create function module_cache._tracked_change() returns trigger
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_rows constant integer := 100000;
+  v_realm constant text collate "C" := nullif(tg_argv[0], '');
+  v_has_realms constant boolean := tg_argv[2] <> '';
+  v_old text := case when tg_op = 'INSERT' then null when tg_level = 'ROW' then '(select ($1).*)' else 'old_rows' end;
+  v_new text := case when tg_op = 'DELETE' then null when tg_level = 'ROW' then '(select ($2).*)' else 'new_rows' end;
+  v_path_value text;
+  v_realm_value text;
+  v_old_paths text[];
+  v_old_realms text[];
+  v_new_paths text[];
+  v_new_realms text[];
+  v_paths text[] collate "C";
+begin
+  -- The rows that a TRUNCATE removes are not at hand, and an old snapshot would not even show them all.
+  if tg_op = 'TRUNCATE' then
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+    return null;
+  end if;
+
+  select c.value into v_path_value from module_cache._source_columns(tg_relid) c where c.column_name = tg_argv[1];
+  if v_has_realms then
+    select format('case when r.%I is not null then %s end', c.column_name, c.value) into v_realm_value
+    from module_cache._source_columns(tg_relid) c
+    where c.column_name = tg_argv[2];
+  end if;
+  if v_path_value is null or v_has_realms and v_realm_value is null then
+    raise warning using
+      message = 'a tracked column is gone, so everything that it could name was invalidated',
+      detail = format('table: %s, columns: %s', tg_relid::regclass, concat_ws(', ', tg_argv[1], nullif(tg_argv[2], ''))),
+      hint = 'Call module_cache.track_table again with the names that the columns have now.';
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+    return null;
+  end if;
+
+  -- What is null here is left out of the statement.
+  v_old := ' from ' || v_old || ' r limit ' || c_rows + 1 || ')';
+  v_new := ' from ' || v_new || ' r limit ' || c_rows + 1 || ')';
+  execute 'select '
+      || coalesce('array(select ' || v_path_value || v_old, 'null') || ', '
+      || coalesce('array(select ' || v_realm_value || v_old, 'null') || ', '
+      || coalesce('array(select ' || v_path_value || v_new, 'null') || ', '
+      || coalesce('array(select ' || v_realm_value || v_new, 'null')
+    into v_old_paths, v_old_realms, v_new_paths, v_new_realms
+    using old, new;
+
+  v_paths := coalesce(v_new_paths, v_old_paths);
+  if cardinality(v_paths) > c_rows then
+    perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+  elsif cardinality(v_paths) = 1
+    and not v_has_realms
+    and v_paths = coalesce(v_old_paths, v_paths)
+    and module_cache._path(v_realm, v_paths[1]) is not null
+  then
+    perform module_cache._invalidate(v_realm, v_paths, 0);
+  else
+    perform module_cache._invalidate_sources(v_realm, v_old_paths, v_old_realms, v_new_paths, v_new_realms);
+  end if;
+  return null;
+end;
+$$;
+
+comment on function module_cache._tracked_change() is
+  'Trigger of a tracked table: invalidates the modules whose sources a statement changed, under their old and their new names.';
+
+/*
+ * A tracked table carries triggers that call the function of the last file. They are all there is: no registry that
+ * could disagree with them, and they are dumped, restored and dropped with their table.
+ *
+ * - A statement trigger each for INSERT, UPDATE, DELETE and TRUNCATE, on every partition and child as well: rows written
+ *   straight into one do not fire those of its parent. ALWAYS, because restores and bulk loads often run as replicas.
+ * - `module_cache_rows` is a row trigger on a partitioned table, which Postgres copies to each of its partitions. The
+ *   copy is switched off where a partition has statement triggers. So a partition that comes later is covered from its
+ *   first row on, if slowly, until track_table is called again; and one that is detached keeps its own.
+ * - `module_cache_replicated` is a row trigger for what a subscription applies, which fires no statement triggers. There
+ *   is no query then.
+ */
+
+/* Three texts, each ended by a zero byte. As hexadecimal digits with blanks between the bytes they can be split. */
+create function module_cache._trigger_arguments(tgargs bytea) returns text[]
+  language sql stable parallel safe
+begin atomic
+  select array(
+    select convert_from(decode(a.argument, 'hex'), getdatabaseencoding())
+    from string_to_table(regexp_replace(encode(tgargs, 'hex'), '..', '\& ', 'g'), '00 ')
+      with ordinality a (argument, position)
+    where a.position <= 3
+    order by a.position);
+end;
+
+comment on function module_cache._trigger_arguments(bytea) is
+  'Realm, path column and realm column of a tracked table, as its triggers hold them.';
+
+create function module_cache._source_relations(source oid)
+  returns table (relation oid, name text, kind "char", owner oid, depth integer)
+  language sql stable parallel safe
+begin atomic
+  with recursive tree (relation, depth) as (
+    select source, 0
+    union all
+    select i.inhrelid, t.depth + 1 from tree t join pg_inherits i on i.inhparent = t.relation
+  )
+  select c.oid, format('%I.%I', n.nspname, c.relname), c.relkind, c.relowner, min(t.depth)
+  from tree t
+  join pg_class c on c.oid = t.relation
+  join pg_namespace n on n.oid = c.relnamespace
+  group by c.oid, n.nspname, c.relname, c.relkind, c.relowner;
+end;
+
+comment on function module_cache._source_relations(oid) is 'A table with all of its partitions or children.';
+
+create function module_cache._source_parents(source oid) returns setof oid
+  language sql stable parallel safe
+begin atomic
+  with recursive up (relation) as (
+    select i.inhparent from pg_inherits i where i.inhrelid = source
+    union
+    select i.inhparent from up u join pg_inherits i on i.inhrelid = u.relation
+  )
+  select u.relation from up u;
+end;
+
+comment on function module_cache._source_parents(oid) is 'The tables that a partition or child belongs to, at every level.';
+
+/*
+ * What there is against what there should be. A copy of the row trigger is not made, only switched on or off; its
+ * original comes first.
+ */
+create function module_cache._tracking_gaps(source oid, arguments text[])
+  returns table (step bigint, relation oid, trigger_name name, is_missing boolean, is_by_row boolean, statements text[])
+  language sql stable parallel safe
+begin atomic
+  select
+    row_number() over (order by r.depth, r.relation, w.name),
+    r.relation,
+    w.name,
+    t.oid is null,
+    exists (select from pg_trigger c where c.tgrelid = r.relation and c.tgparentid <> 0 and c.tgenabled = 'A'
+      and c.tgfoid = 'module_cache._tracked_change'::regproc),
+    case
+      when t.oid is null and not w.is_copy then array[
+        format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L)',
+          w.name, w.event, r.name, w.level, arguments[1], arguments[2], arguments[3])]
+      else '{}'
+    end || format('alter table only %s %s trigger %I', r.name, w.state, w.name)
+  from module_cache._source_relations(source) r
+  cross join lateral (
+    values
+      ('module_cache_insert'::name, 'insert', 'referencing new table as new_rows for each statement',
+        'enable always', 'A'::"char", false, true),
+      ('module_cache_update', 'update', 'referencing old table as old_rows new table as new_rows for each statement',
+        'enable always', 'A', false, true),
+      ('module_cache_delete', 'delete', 'referencing old table as old_rows for each statement',
+        'enable always', 'A', false, true),
+      ('module_cache_truncate', 'truncate', 'for each statement',
+        'enable always', 'A', false, true),
+      ('module_cache_rows', 'insert or update or delete', 'for each row',
+        case r.kind when 'p' then 'enable always' else 'disable' end,
+        case r.kind when 'p' then 'A' else 'D' end::"char",
+        r.depth > 0,
+        (select c.relkind = 'p' from pg_class c where c.oid = source)),
+      ('module_cache_replicated', 'insert or update or delete', 'for each row when (pg_catalog.current_query() is null)',
+        'enable replica', 'R', false, r.kind = 'r')
+  ) w (name, event, level, state, tgenabled, is_copy, is_wanted)
+  left join pg_trigger t
+    on t.tgrelid = r.relation
+    and t.tgname = w.name
+    and t.tgfoid = 'module_cache._tracked_change'::regproc
+    and (t.tgparentid <> 0) = w.is_copy
+    and module_cache._trigger_arguments(t.tgargs) = arguments
+  where w.is_wanted
+    and r.kind in ('r', 'p')
+    and t.tgenabled is distinct from w.tgenabled;
+end;
+
+comment on function module_cache._tracking_gaps(oid, text[]) is
+  'Triggers of a tracked table that are missing or not switched on as they should be, and the statements that mend it, in order.';
+
+/* Checks what track_table was told, as its definer: the caller needs no right but to call, and to own the table. */
+create function module_cache._tracking_statements(
+  source regclass, realm_url text, path_column name, realm_column name, caller name)
+  returns setof text
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm text;
+  v_name text;
+begin
+  if source is null or path_column is null or realm_url is null and realm_column is null then
+    perform module_cache._raise('MC003', 'an argument of track_table is null',
+      format('source: %s, realm_url: %L, path_column: %I', coalesce(source::text, 'null'), left(realm_url, 200), path_column),
+      'Name the table, the realm of its rows, and the column that holds their paths; realm_url may be null if realm_column names the column that holds realms.');
+  end if;
+  if realm_url is not null then
+    v_realm := module_cache._require_realm(realm_url);
+  end if;
+
+  if not exists (
+    select
+    from pg_class c
+    where c.oid = source
+      and c.relkind in ('r', 'p')
+      and c.oid >= 16384
+      and c.relnamespace <> 'module_cache'::regnamespace)
+  then
+    perform module_cache._raise('MC003', 'not a table that can be tracked', format('source: %s', source),
+      'Only tables can be: no views, materialized views, foreign tables, indexes, system catalogs, or tables of the schema module_cache. Track the tables that a view reads from.');
+  end if;
+  select p.inhparent::regclass into v_name
+  from module_cache._source_relations(source) r
+  join pg_inherits p on p.inhrelid = r.relation
+  where p.inhparent not in (select o.relation from module_cache._source_relations(source) o)
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child cannot be tracked without its parent',
+      format('source: %s, parent: %s', source, v_name),
+      'Track the parent: what is written through it does not fire the triggers of a partition. A realm for each partition is what realm_column is for.');
+  end if;
+  select r.name into v_name from module_cache._source_relations(source) r where r.kind not in ('r', 'p') limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child is a foreign table', format('source: %s, foreign table: %s', source, v_name),
+      'Postgres does not tell triggers what was written to a foreign table. Detach it first.');
+  end if;
+  select r.name into v_name from module_cache._source_relations(source) r where not pg_has_role(caller, r.owner, 'usage') limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'not the owner of the table', format('table: %s, role: %I', v_name, caller),
+      'Call it as the owner of the table and of all its partitions.');
+  end if;
+
+  foreach v_name in array array_remove(array[path_column, realm_column], null) loop
+    if not exists (select from pg_attribute a where a.attrelid = source and a.attname = v_name and a.attnum > 0 and not a.attisdropped) then
+      perform module_cache._raise('MC003', 'no such column', format('table: %s, column: %I', source, v_name),
+        'Names are compared as they are, upper and lower case included: pass them without quotes of their own.');
+    end if;
+    if not exists (select from module_cache._source_columns(source) c where c.column_name = v_name) then
+      perform module_cache._raise('MC003', 'not a column that holds paths or realms', format('table: %s, column: %I', source, v_name),
+        'The type has to be text, varchar, char, name, citext, an enum or a domain over one of these; a generated column has to be a stored one.');
+    end if;
+  end loop;
+
+  return query
+    select s.statement
+    from module_cache._tracking_gaps(source, array[coalesce(v_realm, ''), path_column, coalesce(realm_column, '')]) g,
+      unnest(g.statements) with ordinality s (statement, position)
+    order by g.step, s.position;
+end;
+$$;
+
+comment on function module_cache._tracking_statements(regclass, text, name, name, name) is
+  'The statements that make a table a tracked one, none if it is. Raises MC001 and MC003.';
+
+create function module_cache._untracking_statements(source regclass, caller name) returns setof text
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  if source is null then
+    perform module_cache._raise('MC003', 'source is null', null, 'Name the table.');
+  end if;
+  select p.parent::regclass into v_name
+  from module_cache._source_parents(source) p (parent)
+  join pg_trigger t on t.tgrelid = p.parent
+  where t.tgfoid = 'module_cache._tracked_change'::regproc
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'a partition or child is tracked with its parent',
+      format('source: %s, parent: %s', source, v_name),
+      'Call untrack_table for the parent, or detach the partition first.');
+  end if;
+  select r.name into v_name
+  from module_cache._source_relations(source) r
+  join pg_trigger t on t.tgrelid = r.relation
+  where t.tgfoid = 'module_cache._tracked_change'::regproc and not pg_has_role(caller, r.owner, 'usage')
+  limit 1;
+  if found then
+    perform module_cache._raise('MC003', 'not the owner of the table', format('table: %s, role: %I', v_name, caller),
+      'Call it as the owner of the table and of all its partitions.');
+  end if;
+
+  return query
+    select format('drop trigger %I on %s', t.tgname, r.name)
+    from module_cache._source_relations(source) r
+    join pg_trigger t on t.tgrelid = r.relation
+    where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0
+    order by r.depth, r.relation, t.tgname;
+end;
+$$;
+
+comment on function module_cache._untracking_statements(regclass, name) is
+  'The statements that drop the triggers of a tracked table, none if it is not tracked. Raises MC003.';
+
+/*
+ * Invoker, so that the owner of the table is who adds the triggers. What changed while they were not there, or not as
+ * they are now, is unknown: the realm is cleared in the same transaction.
+ */
+create function module_cache.track_table(
+  source regclass, realm_url text, path_column name, realm_column name default null)
+  returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_statement text;
+  v_changed boolean := false;
+begin
+  for v_statement in
+    select s.statement
+    from module_cache._tracking_statements(source, realm_url, path_column, realm_column, current_user) s (statement)
+  loop
+    execute v_statement;
+    v_changed := true;
+  end loop;
+  if v_changed then
+    perform module_cache._clear_sources(case when realm_column is null then realm_url end);
+  end if;
+end;
+$$;
+
+comment on function module_cache.track_table(regclass, text, name, name) is
+  'From now on every change of this table invalidates the modules that its rows are the sources of, in the same transaction. path_column holds their paths; realm_column, if given, their realms, and a null there stands for realm_url. Again with the same arguments it changes nothing but what is amiss, such as new partitions; with others it replaces. Raises MC001 and MC003.';
+
+create function module_cache.untrack_table(source regclass) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select s.statement from module_cache._untracking_statements(source, current_user) s (statement)
+  loop
+    execute v_statement;
+  end loop;
+end;
+$$;
+
+comment on function module_cache.untrack_table(regclass) is
+  'Takes back track_table, and leaves nothing behind. Does nothing for a table that is not tracked. Raises MC003.';
+
+create function module_cache._tracking_problem(source oid, arguments text[]) returns text
+  language sql stable parallel safe
+begin atomic
+  select coalesce(
+    (
+      select format('column %I is gone', a.column_name)
+      from unnest(arguments[2:3]) a (column_name)
+      where a.column_name <> ''
+        and a.column_name not in (select c.column_name::text from module_cache._source_columns(source) c)
+      limit 1
+    ),
+    (
+      select format('writes through its parent %s are missed', p.parent::regclass)
+      from module_cache._source_parents(source) p (parent)
+      limit 1
+    ),
+    (
+      select format('%s is a foreign table', r.relation::regclass)
+      from module_cache._source_relations(source) r
+      where r.kind not in ('r', 'p')
+      limit 1
+    ),
+    (
+      select
+        case
+          when g.is_missing and g.is_by_row then format('%s is tracked row by row', g.relation::regclass)
+          else format('%s of %s is %s', g.trigger_name, g.relation::regclass,
+            case when g.is_missing then 'missing' else 'not as it was' end)
+        end
+      from module_cache._tracking_gaps(source, arguments) g
+      order by g.step
+      limit 1
+    ));
+end;
+
+comment on function module_cache._tracking_problem(oid, text[]) is 'Why calling track_table again would help; null if all is well.';
+
+/* Definer, so that the view needs no more rights than one to read it. */
+create function module_cache._tracked_tables()
+  returns table (source regclass, realm_url text, path_column text, realm_column text, tables bigint, problem text)
+  language sql stable parallel safe security definer
+begin atomic
+  select
+    t.source::regclass,
+    nullif(t.arguments[1], ''),
+    t.arguments[2],
+    nullif(t.arguments[3], ''),
+    (select count(*) from module_cache._source_relations(t.source)),
+    module_cache._tracking_problem(t.source, t.arguments)
+  from (
+    select g.tgrelid as source, min(module_cache._trigger_arguments(g.tgargs)) as arguments
+    from pg_trigger g
+    where g.tgfoid = 'module_cache._tracked_change'::regproc and g.tgparentid = 0
+    group by g.tgrelid
+  ) t
+  where not exists (
+    select
+    from module_cache._source_parents(t.source) p (parent)
+    join pg_trigger g on g.tgrelid = p.parent
+    where g.tgfoid = 'module_cache._tracked_change'::regproc);
+end;
+
+comment on function module_cache._tracked_tables() is 'Rows of the view tracked_tables.';
+
+create view module_cache.tracked_tables as
+select t.source, t.realm_url, t.path_column, t.realm_column, t.tables, t.problem
+from module_cache._tracked_tables() t;
+
+comment on view module_cache.tracked_tables is
+  'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
+comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';
+
 /* grant_roles returns the roles that it had to leave out, so that whoever installs can be told. */
 drop function module_cache.grant_roles();
 
@@ -127,8 +675,11 @@ declare
     'coherence_token(), schema_version(), oldest_client()';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
-    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text)';
-  v_operator constant text := v_writer || ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts)';
+    'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
+    'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+  v_operator constant text := v_writer ||
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -144,7 +695,8 @@ begin
       end, v_role);
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
-      execute format('grant select on module_cache.tombstones, module_cache.invalidations to %I', v_role);
+      execute format(
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
     end if;
   end loop;
 end;
@@ -153,4 +705,5 @@ $$;
 comment on function module_cache.grant_roles() is
   'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
 
-revoke all on function module_cache.grant_roles() from public;
+revoke all on all functions in schema module_cache from public;
+do $$ begin perform module_cache.grant_roles(); end $$;

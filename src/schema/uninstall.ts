@@ -12,18 +12,18 @@ export interface UninstallOptions {
 }
 
 export interface UninstallResult {
-  /** What is gone, for example `schema module_cache`; empty if there was nothing. */
+  /** What is gone, for example `triggers of table files` or `schema module_cache 0.2.0`; empty if there was nothing. */
   readonly removed: readonly string[];
   /** What stays, because somebody else uses it, and why. */
   readonly kept: readonly { readonly what: string; readonly because: string }[];
 }
 
-/** Uninstalling waits this long for transactions that use the cache, and meanwhile holds up those that come after. */
+/** Uninstalling waits this long for transactions that use the cache or a tracked table, and meanwhile holds up those that come after. */
 const LOCK_TIMEOUT_MS = 5_000;
 
 /**
- * Takes everything out again, in one transaction: the schema or extension, the history of its migrations, and the
- * three roles as far as nobody else uses them. Nothing is lost that cannot be made again.
+ * Takes everything out again, in one transaction: the triggers of tracked tables, the schema or extension, the history
+ * of its migrations, and the three roles as far as nobody else uses them. Nothing is lost that cannot be made again.
  *
  * @throws ModuleCacheError MC004 if the schema is not ours, if something outside of it depends on it, if it is in use,
  *   or if the role may not drop it; and the errors of postgres.js if the database cannot be reached
@@ -47,15 +47,22 @@ async function removeAll(sql: Sql, state: InstalledState): Promise<UninstallResu
   const kept: { what: string; because: string }[] = [];
   if (state.schema !== null) {
     if (state.schema.version === null) throw foreignSchema();
+    for (const table of await listTrackedTables(sql)) {
+      await change(sql, `select module_cache.untrack_table(${table.oid}::regclass)`);
+      removed.push(`triggers of table ${table.name}`);
+    }
     const dependents = await listDependents(sql);
     if (dependents.length > 0) throw stillNeeded(dependents);
-    await drop(sql, state.schema.extension ? 'extension module_cache' : 'schema module_cache cascade');
+    await change(
+      sql,
+      `drop ${state.schema.extension ? 'extension module_cache' : 'schema module_cache cascade'}`,
+    );
     removed.push(`${state.schema.extension ? 'extension' : 'schema'} module_cache ${state.schema.version}`);
   }
   if (state.history.length > 0) {
     const ours = new Set(committedMigrations().map(({ hash }) => hash));
     if (state.history.every((hash) => ours.has(hash))) {
-      await drop(sql, 'schema graphile_migrate cascade');
+      await change(sql, 'drop schema graphile_migrate cascade');
       removed.push('schema graphile_migrate');
     } else {
       kept.push({
@@ -72,11 +79,11 @@ async function removeAll(sql: Sql, state: InstalledState): Promise<UninstallResu
   return { removed, kept };
 }
 
-async function drop(sql: Sql, what: string): Promise<void> {
+async function change(sql: Sql, statement: string): Promise<void> {
   try {
-    await sql.unsafe(`drop ${what}`);
+    await sql.unsafe(statement);
   } catch (cause) {
-    const { code, message } = cause as Error & { code?: string };
+    const { code, message, detail } = cause as Error & { code?: string; detail?: string };
     if (code === '55P03') {
       throw new ModuleCacheError('MC004', 'the schema is in use', {
         detail: `transactions that use the cache did not end within ${LOCK_TIMEOUT_MS} ms`,
@@ -85,11 +92,20 @@ async function drop(sql: Sql, what: string): Promise<void> {
       });
     }
     throw new ModuleCacheError('MC004', 'the schema could not be removed', {
-      detail: message,
+      detail: detail ? `${message}: ${detail}` : message,
       hint: 'Its owner or an administrator can remove it; nothing was removed.',
       cause,
     });
   }
+}
+
+/** Partitions are taken along with their parents. The first release could not track. */
+async function listTrackedTables(sql: Sql): Promise<{ oid: number; name: string }[]> {
+  const [found] = await sql<{ view: boolean }[]>`
+    select to_regclass('module_cache.tracked_tables') is not null as view`;
+  if (!found?.view) return [];
+  return sql<{ oid: number; name: string }[]>`
+    select source::oid as oid, source::text as name from module_cache.tracked_tables order by name`;
 }
 
 /** What others have built on top: views, columns, functions and triggers outside of the schema. */

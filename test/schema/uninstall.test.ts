@@ -109,6 +109,49 @@ describe('uninstall', () => {
     await uninstall({ databaseUrl: url });
   });
 
+  test('takes the triggers off tracked tables first and names them, also in a dry run', async () => {
+    const { sql, url } = database;
+    await migrate({ databaseUrl: url });
+    await sql.unsafe(`
+      create schema app;
+      create table app."Odd name" (path text);
+      create table files (path text) partition by hash (path);
+      create table files_0 partition of files for values with (modulus 1, remainder 0);
+      select module_cache.track_table('app."Odd name"', 'https://a.example/', 'path');
+      select module_cache.track_table('files', 'https://a.example/', 'path')`);
+    const triggers = () => sql`select tgname from pg_trigger where not tgisinternal`;
+    const before = await triggers();
+    const dry = await uninstall({ databaseUrl: url, dryRun: true });
+    expect(dry.removed.slice(0, 3)).toEqual([
+      'triggers of table app."Odd name"',
+      'triggers of table files',
+      expect.stringMatching(/^schema module_cache/),
+    ]);
+    expect(await triggers()).toEqual(before);
+    expect(await uninstall({ databaseUrl: url })).toEqual(dry);
+    expect(await triggers()).toEqual([]);
+    await sql`insert into files values ('still/writable.ts')`;
+  });
+
+  test('refuses when a tracked table belongs to somebody else, names it, and removes nothing', async () => {
+    const { sql, url, name } = database;
+    await sql.unsafe(
+      `create role tenant login createrole password 'tenant'; alter database ${name} owner to tenant`,
+    );
+    const asTenant = Object.assign(new URL(url), { username: 'tenant', password: 'tenant' }).href;
+    await migrate({ databaseUrl: asTenant });
+    await sql.unsafe(`
+      create table files (path text);
+      select module_cache.track_table('files', 'https://a.example/', 'path')`);
+    await expect(uninstall({ databaseUrl: asTenant })).rejects.toMatchObject({
+      code: 'MC004',
+      detail: expect.stringContaining('public.files'),
+    });
+    expect(await sql`select source::text from module_cache.tracked_tables`).toEqual([{ source: 'files' }]);
+    await uninstall({ databaseUrl: url });
+    await sql.unsafe('reassign owned by tenant to current_user; drop owned by tenant; drop role tenant');
+  });
+
   test('refuses a schema that is not ours', async () => {
     await database.sql`create schema module_cache`;
     await expect(uninstall({ databaseUrl: database.url })).rejects.toMatchObject({ code: 'MC004' });
