@@ -28,12 +28,18 @@ const withModules = (command: Command): Command =>
     .option('--realm <url>', "URL that owns the modules (default: the folder's file: URL, or of the table)")
     .option('--table <name>', 'table with the sources, in place of a folder')
     .option('--path-column <name>', "the table's column with the paths (default: path, or what it is called)")
-    .option('--source-column <name>', "the table's column with the sources (default: source, or what it is called)")
+    .option(
+      '--source-column <name>',
+      "the table's column with the sources (default: source, or what it is called)",
+    )
     .option('--realm-column <name>', "the table's column with the realm of each module, if it holds several")
     .option('--imports <file>', 'import map (JSON) for bare specifiers')
     .option('--babel-config <file>', 'configuration of Babel (default: TypeScript alone)')
     .option(...databaseUrl)
-    .option('--listen-url <url>', 'Postgres itself, if the database URL leads to a pooler in transaction mode')
+    .option(
+      '--listen-url <url>',
+      'Postgres itself, if the database URL leads to a pooler in transaction mode',
+    )
     .option(...json)
     .addHelpText(
       'after',
@@ -58,7 +64,11 @@ withModules(
     .command('warm')
     .description('compile and store all modules, beside a fleet that serves or before it starts')
     .argument(...dir)
-    .option('--threads <n>', 'modules compiled at once (default: one for each processor)', wholeNumber(1, 256))
+    .option(
+      '--threads <n>',
+      'modules compiled at once (default: one for each processor)',
+      wholeNumber(1, 256),
+    )
     .option('--strict', 'exit with 1 if a module does not compile'),
 ).action(async (dir: string | undefined, options) => {
   const { warmCommand } = await import('./warm.js');

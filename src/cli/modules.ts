@@ -31,6 +31,8 @@ export interface ModulesConfig {
 
 export interface TablePlace {
   readonly table: string;
+  /** That its triggers invalidate what changes. */
+  readonly tracked?: boolean;
   readonly pathColumn?: string;
   readonly sourceColumn?: string;
   readonly realmColumn?: string;
@@ -61,7 +63,9 @@ export async function settleModules(
   const configFile = options.babelConfig === undefined ? undefined : resolve(options.babelConfig);
   if (table !== undefined) {
     return {
-      realm: requireRealm(options.realm ?? `table:///${encodeURI(table).replace(/[?#]/g, encodeURIComponent)}/`),
+      realm: requireRealm(
+        options.realm ?? `table:///${encodeURI(table).replace(/[?#]/g, encodeURIComponent)}/`,
+      ),
       place: {
         table,
         ...(pathColumn === undefined ? {} : { pathColumn }),
@@ -83,14 +87,14 @@ export async function settleModules(
 
 /** Opens what `settleModules` has found, in the process that compiles. The transpiler is the caller's to close. */
 export async function openModules(config: ModulesConfig, sql: Sql, threads: number): Promise<Modules> {
-  const { realm, place, imports, babel } = config;
+  const { realm, imports, babel } = config;
   const source = await openSource(config, sql);
   const transpiler = await createTranspiler({ threads, babel });
   return { source, transpiler, producer: createModuleProducer({ realm, source, transpiler, imports }) };
 }
 
-export async function openSource({ realm, place }: ModulesConfig, sql: Sql): Promise<ModuleSource> {
-  return 'folder' in place ? openDirectory(place.folder) : openTable({ sql, realm, tracked: true, ...place });
+export function openSource({ realm, place }: ModulesConfig, sql: Sql): Promise<ModuleSource> {
+  return 'folder' in place ? openDirectory(place.folder) : openTable({ sql, realm, ...place });
 }
 
 /** The `imports` of an import map; scopes have no meaning here. */
@@ -106,7 +110,11 @@ async function readImports(file: string): Promise<Record<string, string>> {
     });
   }
   const imports = (map as { imports?: unknown } | null)?.imports;
-  if (typeof imports !== 'object' || imports === null || Object.values(imports).some((to) => typeof to !== 'string')) {
+  if (
+    typeof imports !== 'object' ||
+    imports === null ||
+    Object.values(imports).some((to) => typeof to !== 'string')
+  ) {
     throw new ModuleCacheError('MC107', 'the import map has no imports', {
       detail: file,
       hint: 'It is a JSON file such as {"imports": {"rxjs": "https://example.com/rxjs.js"}}.',

@@ -1,10 +1,10 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import postgres from 'postgres';
 import { openModuleCache } from '../cache.js';
 import { createModuleHandler, createNodeListener } from '../http/index.js';
-import { openDirectory } from '../realm/index.js';
-import { createTranspiler } from '../transpile/index.js';
 import { describe } from './failure.js';
+import { openModules } from './modules.js';
 import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
 
 const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
@@ -15,7 +15,6 @@ process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 
 async function work(): Promise<void> {
-  const source = await openDirectory(config.folder);
   const cache = await openModuleCache({
     connection: config.databaseUrl ?? {},
     ...(config.listenUrl === undefined ? {} : { listenConnection: config.listenUrl }),
@@ -27,12 +26,13 @@ async function work(): Promise<void> {
   cache.events.on('warning', ({ message, error }) => {
     tell({ type: 'warning', message: error === undefined ? message : `${message}: ${describe(error)}` });
   });
-  const transpiler = await createTranspiler({ threads: 1, babel: { cwd: source.root } });
+  // For sources in a table: as many as will be read at once, and see the pool of a cache for the settings.
+  const settings = { max: 4, prepare: false, fetch_types: false, onnotice: () => {} };
+  const sql = config.databaseUrl === undefined ? postgres(settings) : postgres(config.databaseUrl, settings);
+  const { source, transpiler } = await openModules(config.modules, sql, 1);
+  const { realm, imports } = config.modules;
   const handler = createModuleHandler({
-    cache,
-    realm: config.realm,
-    source,
-    transpiler,
+    ...{ cache, realm, imports, source, transpiler },
     peer: String(config.number),
   });
   const server = createServer(createNodeListener(handler));
@@ -46,6 +46,7 @@ async function work(): Promise<void> {
     const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
     await cache.close();
     await transpiler.close();
+    await sql.end({ timeout: 1 });
     clearTimeout(cutOff);
     server.closeAllConnections();
     process.exit(0);

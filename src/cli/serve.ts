@@ -1,14 +1,19 @@
 import type { Sql } from 'postgres';
 import type { CacheEvents } from '../events.js';
 import { compareWithStored, watchRealm } from '../realm/index.js';
-import { print } from './database.js';
 import { describe } from './failure.js';
-import { type ModulesConfig, type ModulesOptions, openSource, settleModules } from './modules.js';
+import {
+  type ModulesConfig,
+  type ModulesOptions,
+  openSource,
+  settleModules,
+  type TablePlace,
+} from './modules.js';
 import { createReport, type Report } from './report.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
-import { trackTable } from './tracking.js';
+import { settleTracking } from './tracking.js';
 import { startWorkers, type Workers } from './workers.js';
 
 export interface ServeOptions extends ServerOptions, ModulesOptions {
@@ -47,7 +52,12 @@ async function run(
   onClose: OnClose,
 ): Promise<void> {
   const named = await settleModules(folder, options);
-  const server = await openServer(options, { name: 'module-cache serve, watcher', connections: 2, report, onClose });
+  const server = await openServer(options, {
+    name: 'module-cache serve, watcher',
+    connections: 2,
+    report,
+    onClose,
+  });
   const { databaseUrl, sql, cache } = server;
   const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
   cache.events.on('warning', ({ message }) => warn(message));
@@ -58,7 +68,7 @@ async function run(
   const context: Context = { report, warn, onClose, stop, whenCoherent };
   const { config, changed } = await ('folder' in named.place
     ? followFolder(named, named.place.folder, server, context)
-    : followTable(named, server, context));
+    : followTable(named, named.place, options.realm !== undefined, server, context));
 
   stop.throwIfAborted();
   const { listenUrl, host, port } = options;
@@ -131,20 +141,19 @@ async function followFolder(
 /** The table itself invalidates; this process only listens, to tell of it. */
 async function followTable(
   named: ModulesConfig,
+  place: TablePlace,
+  isRealmGiven: boolean,
   { sql, cache }: OpenServer,
   { report, warn, whenCoherent }: Context,
 ): Promise<Followed> {
-  // Looks at the table and its columns, so that what is wrong with it is said before anything is started.
-  await openSource(named, sql);
-  const { tracked, problem } = await trackTable(sql, named);
-  const config = { ...named, realm: tracked };
-  if (problem !== null) warn(problem);
+  const config = await settleTracking(sql, named, place, isRealmGiven, warn);
   cache.events.on('invalidated', async ({ realm, paths, xid }: CacheEvents['invalidated'][0]) => {
-    if (xid === undefined || realm !== config.realm) return;
+    if (realm !== config.realm || xid === undefined) return;
     const heardAt = now();
-    const coherentAt = await whenCoherent(xid);
-    const modules = [...(paths ?? [])];
-    reportChange(report, { changed: modules, modules, ms: null, coherentMs: since(heardAt, coherentAt) });
+    const coherentMs = since(heardAt, await whenCoherent(xid));
+    if (paths === undefined) return reportClear(report, config.realm, coherentMs);
+    const modules = [...paths];
+    reportChange(report, { changed: modules, modules, ms: null, coherentMs });
   });
   return { config, changed: [] };
 }
@@ -178,4 +187,9 @@ function reportChange(report: Report, { changed, modules, ms, coherentMs }: Chan
     { at: now(), changed, modules, ms, coherentMs },
     `${first || 'changed  '}${modules.length} modules invalidated${duration}${coherence}: ${names}${more}`,
   );
+}
+
+function reportClear(report: Report, realm: string, coherentMs: number | null): void {
+  const coherence = coherentMs === null ? '' : `, all processes coherent after ${coherentMs.toFixed(1)} ms`;
+  report('cleared', { at: now(), realm, coherentMs }, `cleared  ${realm}${coherence}`);
 }

@@ -1,6 +1,8 @@
 import postgres, { type Sql } from 'postgres';
 import { type ModuleCache, openModuleCache } from '../cache.js';
 import { ModuleCacheError } from '../errors.js';
+import { committedMigrations } from '../schema/files.js';
+import { readInstalledState } from '../schema/history.js';
 import { migrate } from '../schema/migrate.js';
 import { type DatabaseOptions, hasPgVariables, namedUrl } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
@@ -29,12 +31,23 @@ export type OnClose = (close: () => Promise<unknown>) => void;
  */
 export async function openServer(
   options: ServerOptions,
-  { name, connections, report, onClose }: { name: string; connections: number; report: Report; onClose: OnClose },
+  {
+    name,
+    connections,
+    report,
+    onClose,
+  }: { name: string; connections: number; report: Report; onClose: OnClose },
 ): Promise<OpenServer> {
-  const databaseUrl = await findDatabase(options, report, onClose);
+  const { databaseUrl, isEmbedded } = await findDatabase(options, report, onClose);
   const { listenUrl } = options;
   const directUrl = listenUrl ?? databaseUrl;
-  const { version } = await migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
+  const install = () => migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
+  const { version } = await install().catch(async (error: unknown) => {
+    if (!isEmbedded || !(await removeOtherBuild(databaseUrl as string))) throw error;
+    const message = 'the embedded Postgres had the schema of another build, which was replaced';
+    report('warning', { message }, `warning: ${message}`);
+    return install();
+  });
   // Prepared statements might be lost in a pooler; and see the pool of a cache for the types.
   const settings = { max: connections, prepare: false, fetch_types: false, onnotice: () => {} };
   const sql = databaseUrl === undefined ? postgres(settings) : postgres(databaseUrl, settings);
@@ -64,7 +77,7 @@ async function findDatabase(
   options: ServerOptions,
   report: Report,
   onClose: OnClose,
-): Promise<string | undefined> {
+): Promise<{ databaseUrl: string | undefined; isEmbedded: boolean }> {
   const named = namedUrl(options);
   if (named === undefined && !hasPgVariables() && options.listenUrl !== undefined) {
     throw new ModuleCacheError('MC107', '--listen-url needs a database URL beside it', {
@@ -74,7 +87,7 @@ async function findDatabase(
   if (named !== undefined || hasPgVariables()) {
     const shown = named === undefined ? 'from the PG* variables' : withoutPassword(named);
     report('database', { embedded: false, url: shown }, `database ${shown}`);
-    return named;
+    return { databaseUrl: named, isEmbedded: false };
   }
   const began = performance.now();
   const server = await startEmbeddedPostgres();
@@ -85,7 +98,23 @@ async function findDatabase(
     { embedded: true, version: server.version, dataDirectory: server.dataDirectory, ms },
     `database embedded Postgres ${server.version} in ${server.dataDirectory} (${server.adopted ? 'was running' : `started in ${ms} ms`})`,
   );
-  return server.url;
+  return { databaseUrl: server.url, isEmbedded: true };
+}
+
+/**
+ * What an unreleased build has left in the embedded server, where nobody else keeps anything: a history that begins with
+ * our first migration and goes on with one that is not ours. Resolves to false if there is none.
+ */
+async function removeOtherBuild(databaseUrl: string): Promise<boolean> {
+  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} });
+  try {
+    const { schema, history } = await readInstalledState(sql);
+    if (schema === null || history[0] !== committedMigrations()[0]?.hash) return false;
+    await sql`drop schema module_cache, graphile_migrate cascade`;
+    return true;
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
 }
 
 function withoutPassword(url: string): string {

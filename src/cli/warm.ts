@@ -7,6 +7,7 @@ import { type ModulesOptions, openModules, settleModules } from './modules.js';
 import { createReport } from './report.js';
 import { type OnClose, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
+import { settleTracking } from './tracking.js';
 
 export interface WarmOptions extends ServerOptions, ModulesOptions {
   threads?: number;
@@ -46,13 +47,19 @@ async function run(
   const threads = options.threads ?? availableParallelism();
   const concurrency = threads + MORE_THAN_THREADS;
   const report = createReport(options.json === true);
-  const config = await settleModules(folder, options);
+  const named = await settleModules(folder, options);
   const { sql, cache } = await openServer(options, {
     name: 'module-cache warm',
     connections: concurrency,
     report,
     onClose,
   });
+  const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
+  // As `serve` does, because both have to mean the same realm.
+  const config =
+    'folder' in named.place
+      ? named
+      : await settleTracking(sql, named, named.place, options.realm !== undefined, warn);
   const { source, transpiler, producer } = await openModules(config, sql, threads);
   onClose(() => transpiler.close());
   const progress = options.json === true ? silent : process.stderr.isTTY ? createBar() : createLines();
@@ -91,9 +98,12 @@ function finish({ failures, ...counts }: WarmResult, { json, strict }: WarmOptio
         `${coalesced === 0 ? '' : `, ${coalesced} compiled by others meanwhile`}${gone === 0 ? '' : `, ${gone} deleted meanwhile`}`,
     );
     for (const { path, line, column, message } of described.slice(0, SHOWN_FAILURES)) {
-      print(`  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`);
+      print(
+        `  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`,
+      );
     }
-    if (described.length > SHOWN_FAILURES) print(`  and ${described.length - SHOWN_FAILURES} more do not compile`);
+    if (described.length > SHOWN_FAILURES)
+      print(`  and ${described.length - SHOWN_FAILURES} more do not compile`);
   }
   return strict === true && failures.length > 0 ? 1 : 0;
 }
@@ -111,7 +121,9 @@ const silent: ProgressView = { update() {}, end() {} };
 /** In a terminal; on standard error, so that what is printed can be piped. */
 function createBar(): ProgressView {
   const bar = new SingleBar(
-    { format: '{bar} {percentage}% | {value} of {total} modules | {produced} compiled | {eta_formatted} left' },
+    {
+      format: '{bar} {percentage}% | {value} of {total} modules | {produced} compiled | {eta_formatted} left',
+    },
     Presets.shades_classic,
   );
   return {
@@ -130,7 +142,9 @@ function createLines(): ProgressView {
     update(progress) {
       if (performance.now() - printedAt < LINE_EVERY_MS) return;
       printedAt = performance.now();
-      process.stderr.write(`${doneOf(progress)} of ${progress.total} modules, ${progress.produced} compiled\n`);
+      process.stderr.write(
+        `${doneOf(progress)} of ${progress.total} modules, ${progress.produced} compiled\n`,
+      );
     },
     end() {},
   };

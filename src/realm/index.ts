@@ -3,4 +3,12 @@ export { openDirectory } from './directory.js';
 export { createSourceGuard, type SourceGuard, type SourceGuardOptions } from './guard.js';
 export { candidatesOf, type ModuleSource, type SourceFile } from './source.js';
 export { openTable, type TableOptions } from './table.js';
+export { type Column, type FoundTable, findTable } from './table-columns.js';
+export {
+  type ModuleProducer,
+  type WarmOptions,
+  type WarmProgress,
+  type WarmResult,
+  warmRealm,
+} from './warm.js';
 export { type RealmWatcher, type WatchOptions, watchRealm } from './watch.js';

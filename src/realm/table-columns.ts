@@ -3,34 +3,38 @@ import { only } from '../calls.js';
 import { ModuleCacheError } from '../errors.js';
 import type { TableOptions } from './table.js';
 
-/** Names as SQL has to spell them. */
+/** Which columns of a table the modules are in. */
 export interface FoundTable {
+  /** As SQL has to spell it. */
   readonly table: string;
-  readonly path: string;
-  readonly source: string;
-  readonly realm: string | undefined;
+  readonly path: Column;
+  readonly source: Column;
+  readonly realm: Column | undefined;
   /** When a row was changed; undefined if no column says so. */
-  readonly modified: string | undefined;
+  readonly modified: Column | undefined;
+}
+
+export interface Column {
+  readonly name: string;
+  /** As SQL has to spell it. */
+  readonly quoted: string;
+  readonly type: string;
+  readonly isText: boolean;
 }
 
 const PATH_NAMES = ['path', 'canonical_path', 'file_path', 'filename', 'name'];
 const SOURCE_NAMES = ['source', 'content', 'contents', 'body', 'code', 'text'];
 const MODIFIED_NAMES = ['updated_at', 'modified_at'];
 
-interface Column {
-  name: string;
-  quoted: string;
-  type: string;
-  isText: boolean;
-}
-
 /** @throws ModuleCacheError MC005 or MC107 */
 export async function findTable(options: TableOptions): Promise<FoundTable> {
   const { table, columns } = await describeTable(options.sql, options.table);
-  const textColumn = (names: readonly string[], given: string | undefined, option: string): string => {
+  const textColumn = (names: readonly string[], given: string | undefined, option: string): Column => {
     const candidates = given === undefined ? names : [given];
     const matching = columns.filter(({ name, isText }) => isText && candidates.includes(name));
-    if (matching.length === 1) return (matching[0] as Column).quoted;
+    // Beside a `path` or a `source` nothing else is meant.
+    const found = matching.length === 1 ? matching[0] : matching.find(({ name }) => name === names[0]);
+    if (found !== undefined) return found;
     const choices = (matching.length > 1 ? matching : columns.filter(({ isText }) => isText)).map(
       (c) => c.name,
     );
@@ -50,7 +54,7 @@ export async function findTable(options: TableOptions): Promise<FoundTable> {
     // Without a time zone nobody knows which moment it means.
     modified: columns.find(
       ({ name, type }) => MODIFIED_NAMES.includes(name) && type === 'timestamp with time zone',
-    )?.quoted,
+    ),
   };
 }
 

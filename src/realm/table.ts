@@ -44,10 +44,12 @@ export async function openTable(options: TableOptions): Promise<ModuleSource> {
   const { modified } = found;
   // Names that Postgres has quoted, so that neither a transform of the instance nor an odd name changes them.
   const table = () => sql.unsafe(found.table);
-  const path = () => sql.unsafe(`t.${found.path}::text`);
-  const source = () => sql.unsafe(`t.${found.source}::text`);
+  const path = () => sql.unsafe(`t.${found.path.quoted}::text`);
+  const source = () => sql.unsafe(`t.${found.source.quoted}::text`);
   const inRealm = () =>
-    found.realm === undefined ? sql`true` : sql`${sql.unsafe(`t.${found.realm}::text`)} = ${realm}::text`;
+    found.realm === undefined
+      ? sql`true`
+      : sql`${sql.unsafe(`t.${found.realm.quoted}::text`)} = ${realm}::text`;
   // Twice, because an index has the column's own collation, and only "C" has no two spellings of one name.
   const isPath = (value: unknown) =>
     sql`${path()} = ${value as string}::text and ${path()} collate "C" = ${value as string}::text
@@ -82,7 +84,7 @@ export async function openTable(options: TableOptions): Promise<ModuleSource> {
     },
     async read(canonicalPath): Promise<SourceFile | undefined> {
       if (!isModule(canonicalPath)) return undefined;
-      const date = sql.unsafe(modified === undefined ? 'null::text' : epochMs(`t.${modified}`));
+      const date = sql.unsafe(modified === undefined ? 'null::text' : epochMs(`t.${modified.quoted}`));
       const rows = await sql`
         select ${source()}, ${date} from ${table()} t where ${isPath(canonicalPath)} limit 2`.values();
       const [text, changedAt] = one(rows, canonicalPath);

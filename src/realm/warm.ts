@@ -89,7 +89,9 @@ export async function warmRealm(options: WarmOptions): Promise<WarmResult> {
       options.onProgress?.({ ...counts });
     }
   }
-  const workers = Array.from({ length: options.concurrency }, () => work().catch((error) => failed.abort(error)));
+  const workers = Array.from({ length: options.concurrency }, () =>
+    work().catch((error) => failed.abort(error)),
+  );
   await Promise.all(workers);
   ended.throwIfAborted();
   return { ...counts, failures: failures.sort((a, b) => (a.path < b.path ? -1 : 1)) };
