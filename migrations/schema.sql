@@ -1194,11 +1194,22 @@ declare
   v_new_paths text[];
   v_new_realms text[];
   v_paths text[] collate "C";
+  v_context text;
 begin
   -- The rows that a TRUNCATE removes are not at hand, and an old snapshot would not even show them all.
   if tg_op = 'TRUNCATE' then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
     return null;
+  end if;
+
+  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
+  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
+  if tg_nargs > 3 then
+    get diagnostics v_context = pg_context;
+    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+      perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+      return null;
+    end if;
   end if;
 
   select c.value into v_path_value from module_cache._source_columns(tg_relid) c where c.column_name = tg_argv[1];
@@ -1280,7 +1291,11 @@ BEGIN ATOMIC
            WHERE ((c.tgrelid = r.relation) AND (c.tgparentid <> (0)::oid) AND (c.tgenabled = 'A'::"char") AND (c.tgfoid = ('module_cache._tracked_change'::regproc)::oid)))) AS "exists",
      (
          CASE
-             WHEN ((t.oid IS NULL) AND (NOT w.is_copy)) THEN ARRAY[format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L)'::text, w.name, w.event, r.name, w.level, (_tracking_gaps.arguments)[1], (_tracking_gaps.arguments)[2], (_tracking_gaps.arguments)[3])]
+             WHEN ((t.oid IS NULL) AND (NOT w.is_copy)) THEN ARRAY[format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L%s)'::text, w.name, w.event, r.name, w.level, (_tracking_gaps.arguments)[1], (_tracking_gaps.arguments)[2], (_tracking_gaps.arguments)[3],
+             CASE
+                 WHEN ((w.name = 'module_cache_update'::name) AND (r.kind = 'p'::"char")) THEN ', ''partitioned'''::text
+                 ELSE NULL::text
+             END)]
              ELSE '{}'::text[]
          END || format('alter table only %s %s trigger %I'::text, r.name, w.state, w.name))
     FROM ((module_cache._source_relations(_tracking_gaps.source) r(relation, name, kind, owner, depth)
@@ -1339,7 +1354,10 @@ declare
 begin
   if source is null or path_column is null or realm_url is null and realm_column is null then
     perform module_cache._raise('MC003', 'an argument of track_table is null',
-      format('source: %s, realm_url: %L, path_column: %I', coalesce(source::text, 'null'), left(realm_url, 200), path_column),
+      concat_ws(', ',
+        case when source is null then 'source' end,
+        case when path_column is null then 'path_column' end,
+        case when realm_url is null and realm_column is null then 'realm_url and realm_column' end),
       'Name the table, the realm of its rows, and the column that holds their paths; realm_url may be null if realm_column names the column that holds realms.');
   end if;
   if realm_url is not null then

@@ -121,8 +121,9 @@ comment on function module_cache._invalidate_sources(text, text[], text[], text[
   'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
 /*
- * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. Definer,
- * so that an application writes its table without any right on this schema.
+ * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. A fourth
+ * one marks the UPDATE of a partitioned table. Definer, so that an application writes its table without any right on
+ * this schema.
  *
  * The columns are looked up each time, because they may have been renamed since; to catch the error instead would take
  * a subtransaction for each statement. More rows than a peer would take note of one by one clear their realm as a whole,
@@ -145,11 +146,22 @@ declare
   v_new_paths text[];
   v_new_realms text[];
   v_paths text[] collate "C";
+  v_context text;
 begin
   -- The rows that a TRUNCATE removes are not at hand, and an old snapshot would not even show them all.
   if tg_op = 'TRUNCATE' then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
     return null;
+  end if;
+
+  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
+  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
+  if tg_nargs > 3 then
+    get diagnostics v_context = pg_context;
+    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+      perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+      return null;
+    end if;
   end if;
 
   select c.value into v_path_value from module_cache._source_columns(tg_relid) c where c.column_name = tg_argv[1];

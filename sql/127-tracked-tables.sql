@@ -9,9 +9,11 @@
  *   first row on, if slowly, until track_table is called again; and one that is detached keeps its own.
  * - `module_cache_replicated` is a row trigger for what a subscription applies, which fires no statement triggers. There
  *   is no query then.
+ *
+ * Of DROP, ATTACH, DETACH and an ALTER TABLE that rewrites values no trigger is told.
  */
 
-/* Three texts, each ended by a zero byte. As hexadecimal digits with blanks between the bytes they can be split. */
+/* Three texts and maybe more, each ended by a zero byte. As hexadecimal digits with blanks between the bytes they can be split. */
 create function module_cache._trigger_arguments(tgargs bytea) returns text[]
   language sql stable parallel safe
 begin atomic
@@ -74,8 +76,9 @@ begin atomic
       and c.tgfoid = 'module_cache._tracked_change'::regproc),
     case
       when t.oid is null and not w.is_copy then array[
-        format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L)',
-          w.name, w.event, r.name, w.level, arguments[1], arguments[2], arguments[3])]
+        format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L%s)',
+          w.name, w.event, r.name, w.level, arguments[1], arguments[2], arguments[3],
+          case when w.name = 'module_cache_update' and r.kind = 'p' then $$, 'partitioned'$$ end)]
       else '{}'
     end || format('alter table only %s %s trigger %I', r.name, w.state, w.name)
   from module_cache._source_relations(source) r
@@ -124,7 +127,10 @@ declare
 begin
   if source is null or path_column is null or realm_url is null and realm_column is null then
     perform module_cache._raise('MC003', 'an argument of track_table is null',
-      format('source: %s, realm_url: %L, path_column: %I', coalesce(source::text, 'null'), left(realm_url, 200), path_column),
+      concat_ws(', ',
+        case when source is null then 'source' end,
+        case when path_column is null then 'path_column' end,
+        case when realm_url is null and realm_column is null then 'realm_url and realm_column' end),
       'Name the table, the realm of its rows, and the column that holds their paths; realm_url may be null if realm_column names the column that holds realms.');
   end if;
   if realm_url is not null then

@@ -236,8 +236,9 @@ comment on function module_cache._invalidate_sources(text, text[], text[], text[
   'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
 /*
- * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. Definer,
- * so that an application writes its table without any right on this schema.
+ * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. A fourth
+ * one marks the UPDATE of a partitioned table. Definer, so that an application writes its table without any right on
+ * this schema.
  *
  * The columns are looked up each time, because they may have been renamed since; to catch the error instead would take
  * a subtransaction for each statement. More rows than a peer would take note of one by one clear their realm as a whole,
@@ -260,11 +261,22 @@ declare
   v_new_paths text[];
   v_new_realms text[];
   v_paths text[] collate "C";
+  v_context text;
 begin
   -- The rows that a TRUNCATE removes are not at hand, and an old snapshot would not even show them all.
   if tg_op = 'TRUNCATE' then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
     return null;
+  end if;
+
+  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
+  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
+  if tg_nargs > 3 then
+    get diagnostics v_context = pg_context;
+    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+      perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
+      return null;
+    end if;
   end if;
 
   select c.value into v_path_value from module_cache._source_columns(tg_relid) c where c.column_name = tg_argv[1];
@@ -323,9 +335,11 @@ comment on function module_cache._tracked_change() is
  *   first row on, if slowly, until track_table is called again; and one that is detached keeps its own.
  * - `module_cache_replicated` is a row trigger for what a subscription applies, which fires no statement triggers. There
  *   is no query then.
+ *
+ * Of DROP, ATTACH, DETACH and an ALTER TABLE that rewrites values no trigger is told.
  */
 
-/* Three texts, each ended by a zero byte. As hexadecimal digits with blanks between the bytes they can be split. */
+/* Three texts and maybe more, each ended by a zero byte. As hexadecimal digits with blanks between the bytes they can be split. */
 create function module_cache._trigger_arguments(tgargs bytea) returns text[]
   language sql stable parallel safe
 begin atomic
@@ -388,8 +402,9 @@ begin atomic
       and c.tgfoid = 'module_cache._tracked_change'::regproc),
     case
       when t.oid is null and not w.is_copy then array[
-        format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L)',
-          w.name, w.event, r.name, w.level, arguments[1], arguments[2], arguments[3])]
+        format('create or replace trigger %I after %s on %s %s execute function module_cache._tracked_change(%L, %L, %L%s)',
+          w.name, w.event, r.name, w.level, arguments[1], arguments[2], arguments[3],
+          case when w.name = 'module_cache_update' and r.kind = 'p' then $$, 'partitioned'$$ end)]
       else '{}'
     end || format('alter table only %s %s trigger %I', r.name, w.state, w.name)
   from module_cache._source_relations(source) r
@@ -438,7 +453,10 @@ declare
 begin
   if source is null or path_column is null or realm_url is null and realm_column is null then
     perform module_cache._raise('MC003', 'an argument of track_table is null',
-      format('source: %s, realm_url: %L, path_column: %I', coalesce(source::text, 'null'), left(realm_url, 200), path_column),
+      concat_ws(', ',
+        case when source is null then 'source' end,
+        case when path_column is null then 'path_column' end,
+        case when realm_url is null and realm_column is null then 'realm_url and realm_column' end),
       'Name the table, the realm of its rows, and the column that holds their paths; realm_url may be null if realm_column names the column that holds realms.');
   end if;
   if realm_url is not null then

@@ -148,7 +148,8 @@ describe('uninstall', () => {
       detail: expect.stringContaining('public.files'),
     });
     expect(await sql`select source::text from module_cache.tracked_tables`).toEqual([{ source: 'files' }]);
-    await uninstall({ databaseUrl: url });
+    await sql`select module_cache.untrack_table('files')`;
+    expect((await uninstall({ databaseUrl: asTenant })).kept).toEqual([]);
     await sql.unsafe('reassign owned by tenant to current_user; drop owned by tenant; drop role tenant');
   });
 

@@ -47,6 +47,8 @@ test('every public function has the signature that others call', async () => {
       'put(realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[], token text, expires_in interval DEFAULT NULL::interval, is_error boolean DEFAULT false, OUT stored boolean, OUT reason text)',
       'release(realm_url text, canonical_path text, kind text, variant text)',
       'schema_version()',
+      'track_table(source regclass, realm_url text, path_column name, realm_column name DEFAULT NULL::name)',
+      'untrack_table(source regclass)',
     ]),
   );
 });
@@ -78,6 +80,8 @@ test('get and is_current are stable, what writes is volatile and unsafe in paral
     release: 'vu',
     collect_garbage: 'vu',
     coherence_token: 'vu',
+    track_table: 'vu',
+    untrack_table: 'vu',
   });
 });
 
@@ -93,7 +97,7 @@ test('an operator finds the view that she can delete from', async () => {
   const rows = await cache.run(`
     select table_name, is_insertable_into from information_schema.views where table_schema = 'module_cache' order by 1`);
   expect(rows.map(({ table_name }) => table_name)).toEqual(
-    expect.arrayContaining(['artifacts', 'invalidations', 'tombstones']),
+    expect.arrayContaining(['artifacts', 'invalidations', 'tombstones', 'tracked_tables']),
   );
   const [row] = await cache.run(
     `select pg_relation_is_updatable('module_cache.artifacts'::regclass, false) & 16 as delete`,

@@ -61,6 +61,11 @@ const writes: Record<string, Call> = {
   clear_realm: (cache) => cache.clearRealm('https://elsewhere.example/'),
   claim: (cache) => cache.claim('written.ts'),
   release: (cache) => cache.release('written.ts'),
+  track_table: async (cache) => {
+    await cache.run(`create temporary table if not exists sources (path text)`);
+    await cache.run(`select module_cache.track_table('sources', '${REALM}', 'path')`);
+  },
+  untrack_table: (cache) => cache.run(`select module_cache.untrack_table('pg_class')`),
 };
 const operates: Record<string, Call> = {
   clear_all: (cache) => cache.clearAll(),
@@ -68,6 +73,7 @@ const operates: Record<string, Call> = {
   'select artifacts': (cache) => cache.run('select * from module_cache.artifacts'),
   'select tombstones': (cache) => cache.run('select * from module_cache.tombstones'),
   'select invalidations': (cache) => cache.run('select * from module_cache.invalidations'),
+  'select tracked_tables': (cache) => cache.run('select * from module_cache.tracked_tables'),
   'delete from artifacts': (cache) => cache.run('delete from module_cache.artifacts'),
 };
 

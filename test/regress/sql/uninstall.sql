@@ -1,3 +1,11 @@
+-- Tables that are tracked are in the way, so that no write to them can fail for want of a function.
+create table sources (path text);
+select module_cache.track_table('sources', 'https://uninstall.example/', 'path');
+\set VERBOSITY terse
+drop extension module_cache;
+\set VERBOSITY default
+select module_cache.untrack_table('sources');
+drop table sources;
 -- After drop extension nothing of it is left in the database.
 drop extension module_cache;
 select nspname from pg_namespace where nspname = 'module_cache';
