@@ -104,8 +104,8 @@ async function lookUp(
     const [table, columns, standby] = only(rows);
     return { table: table as string, columns: JSON.parse(columns ?? '[]'), standby: standby === 'true' };
   } catch (error) {
-    // PostgreSQL 15 raises for what is no name at all (invalid_name); and a database other than this one.
-    if (['42602', '0A000'].includes((error as { code?: string }).code ?? '')) return undefined;
+    // What is no name (invalid_name, which PostgreSQL 16 and later return null for), or has too many parts.
+    if (['42602', '42601', '0A000'].includes((error as { code?: string }).code ?? '')) return undefined;
     throw error;
   }
 }

@@ -1,0 +1,118 @@
+import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { openDirectory } from '../../src/realm/index.js';
+import { type Disk, openDisk } from './support/disk.js';
+
+describe.each([
+  ['told by the system', false],
+  ['looking again and again', 20],
+] as const)('symbolic links in a watched folder, %s', (_, usePolling) => {
+  let disk: Disk;
+  let outside: string;
+  beforeAll(async () => {
+    disk = await openDisk();
+  });
+  afterAll(() => disk.close());
+  beforeEach(async () => {
+    await disk.begin();
+    outside = await mkdtemp(join(tmpdir(), 'module-cache-outside-'));
+  });
+  afterEach(async () => {
+    await disk.end();
+    await rm(outside, { recursive: true });
+  });
+  const watch = (folder = disk.folder) => disk.watch({ usePolling, folder });
+  const at = (path: string): string => join(disk.folder, path);
+  const link = (target: string, path: string) => symlink(target, at(path));
+
+  test('a module is invalidated by all its names', async () => {
+    await disk.write('real/deep/a.ts');
+    await link('real/deep/a.ts', 'file.ts');
+    await link('real', 'folder');
+    await link('folder/deep', 'chain');
+    await watch();
+    await disk.write('real/deep/a.ts');
+    await disk.seen('real/deep/a.ts', 'file.ts', 'folder/deep/a.ts', 'chain/a.ts');
+    disk.forget();
+    await disk.write('real/deep/new.ts');
+    await disk.seen('folder/deep/new.ts', 'chain/new.ts');
+    disk.forget();
+    await unlink(at('real/deep/a.ts'));
+    await disk.seen('real/deep/a.ts', 'file.ts', 'folder/deep/a.ts', 'chain/a.ts');
+    disk.forget();
+    await disk.write('real/deep/a.ts');
+    await disk.seen('file.ts', 'folder/deep/a.ts');
+  });
+
+  test('a link that leads somewhere else now invalidates what had and what has a name by it', async () => {
+    await disk.write('v1/a.ts');
+    await disk.write('v2/b.ts');
+    await link('v1', 'current');
+    await link('current/a.ts', 'main.ts');
+    await watch();
+    await link('v2', 'next');
+    await rename(at('next'), at('current'));
+    await disk.seen('current/a.ts', 'current/b.ts', 'main.ts');
+    disk.forget();
+    await disk.write('v2/b.ts');
+    await disk.seen('current/b.ts', 'v2/b.ts');
+    disk.forget();
+    await unlink(at('current'));
+    await disk.seen('current/b.ts');
+  });
+
+  test('a link that leaves the folder is not followed, and names no module', async () => {
+    await writeFile(join(outside, 'secret.ts'), 'secret');
+    await link(outside, 'linked');
+    await link(join(outside, 'secret.ts'), 'secret.ts');
+    await watch();
+    await link(join(outside, 'secret.ts'), 'later.ts');
+    await writeFile(join(outside, 'secret.ts'), 'changed');
+    await disk.write('last.ts');
+    await disk.seen('last.ts');
+    expect(disk.batches.flat()).toEqual(['last.ts']);
+    const source = await openDirectory(disk.folder);
+    expect(await source.resolve('secret.ts')).toBeUndefined();
+    expect(await source.read('linked/secret.ts')).toBeUndefined();
+    expect(await source.stamp('linked/secret.ts')).toBeUndefined();
+  });
+
+  test('a module that becomes a link to outside is no module any more', async () => {
+    await disk.write('a.ts');
+    await disk.write('deep/b.ts');
+    await watch();
+    await unlink(at('a.ts'));
+    await link(join(outside, 'a.ts'), 'a.ts');
+    await rm(at('deep'), { recursive: true });
+    await link(outside, 'deep');
+    await writeFile(join(outside, 'b.ts'), 'b');
+    await disk.seen('a.ts', 'deep/b.ts');
+    disk.forget();
+    await writeFile(join(outside, 'b.ts'), 'changed');
+    await disk.write('last.ts');
+    await disk.seen('last.ts');
+    expect(disk.batches.flat()).toEqual(['last.ts']);
+  });
+
+  test('links to the folder that they are in have an end', async () => {
+    await disk.write('in/a.ts');
+    await link('.', 'in/self');
+    await link('../..', 'in/up');
+    await link('loop', 'loop');
+    await watch();
+    await disk.write('in/a.ts');
+    await disk.seen('in/a.ts');
+    expect(disk.errors).toEqual([]);
+  });
+
+  test('the folder may be reached through a link itself', async () => {
+    await mkdir(join(outside, 'real'));
+    await writeFile(join(outside, 'real/a.ts'), 'a');
+    await symlink(join(outside, 'real'), join(outside, 'way'));
+    await watch(join(outside, 'way'));
+    await writeFile(join(outside, 'way/a.ts'), 'changed');
+    await disk.seen('a.ts');
+  });
+});
