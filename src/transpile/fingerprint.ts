@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative } from 'node:path';
 import type { TransformOptions } from '@babel/core';
+import { DEFINITION_FORMAT } from '../definition/describe.js';
 import type { Babel } from './babel.js';
 import { moduleFolder, projectFolder } from './configuration.js';
 import { type CodeIdentity, createCodeIdentity, sha256 } from './identity.js';
@@ -56,6 +57,12 @@ export async function fingerprint(
   const all = JSON.stringify([OUTPUT_FORMAT, babel.version, texts, code.summary()]);
   return { variant: sha256(all).toString('base64url').slice(0, 32), stamps };
 }
+
+/** Definitions are read by the same parser; what they look like has a version of its own. */
+export const definitionVariant = (variant: string): string =>
+  sha256(JSON.stringify([DEFINITION_FORMAT, variant]))
+    .toString('base64url')
+    .slice(0, 32);
 
 export const configFilesOf = (partial: object): Iterable<string> => (partial as { files: Set<string> }).files;
 

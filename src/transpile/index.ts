@@ -1,13 +1,21 @@
+import type { ModuleDefinition } from '../definition/types.js';
 import { ModuleCacheError } from '../errors.js';
 import { requireArtifactId } from '../keys.js';
+import { definitionVariant } from './fingerprint.js';
 import { requireSetup, type TranspilerOptions } from './options.js';
 import { startPool } from './pool.js';
 import type { ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
 
+export type {
+  ExportDefinition,
+  ImportDefinition,
+  MemberDefinition,
+  ModuleDefinition,
+} from '../definition/types.js';
 export type { BabelOptions, TranspilerOptions } from './options.js';
 export type { CompileFailure, ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
 
-/** Compiles modules with Babel in worker threads: a producer of artifacts of the kind `transpile`. */
+/** Compiles modules with Babel in worker threads: a producer of artifacts of the kinds `transpile` and `definition`. */
 export interface Transpiler {
   /**
    * Fingerprint of everything that the output depends on besides the module: Babel, presets, plugins and their
@@ -25,6 +33,14 @@ export interface Transpiler {
    * was created; and whatever `resolve` throws, as it is.
    */
   transpile(request: TranspileRequest & { readonly signal?: AbortSignal }): Promise<TranspileResult>;
+  /** Changes with {@link Transpiler.variant}, and with the format of {@link ModuleDefinition}. */
+  readonly definitionVariant: string;
+  /**
+   * Reads what a module exports and imports from its source, types and comments included, with the syntax that the
+   * configuration allows, and decorators. The body is the JSON of a {@link ModuleDefinition}; it depends on no other
+   * module. A module that does not parse is a result with `isError`, as for `transpile`, and so are `signal` and errors.
+   */
+  define(request: ModuleSource & { readonly signal?: AbortSignal }): Promise<TranspileResult>;
   /** Ends all threads; calls that are pending reject with MC103. Idle threads alone do not keep a process alive. */
   close(): Promise<void>;
 }
@@ -50,6 +66,9 @@ export async function createTranspiler(options: TranspilerOptions = {}): Promise
         }
         return pool.compile({ ...module, variant }, { signal, resolve });
       },
+      definitionVariant: definitionVariant(variant),
+      define: async ({ signal, ...request }) =>
+        pool.define({ ...requireModule(request), variant }, { signal }),
       close: () => pool.close(),
     };
   } catch (error) {

@@ -22,6 +22,7 @@ export interface CompilerPool {
   /** Loads Babel in a first thread; resolves to the variant. */
   prepare(): Promise<string>;
   compile(task: Task, callbacks?: Callbacks): Promise<TranspileResult>;
+  define(task: Task, callbacks?: Callbacks): Promise<TranspileResult>;
   close(): Promise<void>;
 }
 
@@ -59,6 +60,7 @@ export function startPool(setup: Setup, options: TranspilerOptions): CompilerPoo
   return {
     prepare: () => run('prepare', {}),
     compile: (task, callbacks) => run('compile', task, callbacks),
+    define: (task, callbacks) => run('define', task, callbacks),
     close() {
       closing ??= pool.destroy();
       return closing;

@@ -1,27 +1,15 @@
-import type { NodePath, TransformOptions, types } from '@babel/core';
+import type { NodePath, types } from '@babel/core';
 import type { NativeImport } from './imports.js';
 import type { Resolution } from './protocol.js';
 
 type Node = types.Node;
 
-/**
- * Babel's options with `rewrite` as the last that happens to the output's syntax tree, so that Babel itself generates
- * the code and its map from what is left behind.
- */
-export function withLastPass(
-  options: TransformOptions,
-  rewrite: (output: Node) => Promise<void>,
-): TransformOptions {
-  const plugin = {
-    // There is nothing to traverse for.
-    visitor: { Program: (path: NodePath) => path.skip() },
-    post: ({ ast }: { ast: Node }) => rewrite(ast),
-  };
-  const presets = [...(options.presets ?? []), { plugins: [plugin] }];
-  // What is in the configuration keeps the pass that it has; ours gets one of its own.
-  const ownPass = { presets, passPerPreset: true };
-  return { ...options, ...(ownPass as object) };
-}
+/** A plugin for `rewrite` to be what happens last to the output's syntax tree before Babel generates code and map. */
+export const rewritingPlugin = (rewrite: (output: Node) => Promise<void>): object => ({
+  // There is nothing to traverse for.
+  visitor: { Program: (path: NodePath) => path.skip() },
+  post: ({ ast }: { ast: Node }) => rewrite(ast),
+});
 
 export function rewriteNodes(imports: readonly NativeImport[], resolution: Resolution): void {
   for (const { literal, specifier } of imports) {

@@ -14,15 +14,22 @@ export function prepare(): Promise<Outcome<string>> {
 
 export function compile({ resolver, ...task }: Task): Promise<Outcome<TranspileResult>> {
   return outcome(async () => {
-    const { variant, compile } = await warmCompiler();
-    if (task.cancelled?.[0] === 1) throw new Cancelled();
-    if (variant === task.variant) {
-      return compile(task, resolver && ((specifiers) => ask(resolver, specifiers)));
-    }
-    throw new ModuleCacheError('MC107', 'the compiler changed after the transpiler was created', {
-      detail: `variant ${task.variant}, now ${variant}`,
-      hint: 'Create a new transpiler, or restart the process: Babel, a plugin or a configuration file is no longer the same.',
-    });
+    const compiler = await compilerFor(task);
+    return compiler.compile(task, resolver && ((specifiers) => ask(resolver, specifiers)));
+  });
+}
+
+export function define(task: Task): Promise<Outcome<TranspileResult>> {
+  return outcome(async () => (await compilerFor(task)).define(task));
+}
+
+async function compilerFor(task: Task): Promise<Compiler> {
+  const compiler = await warmCompiler();
+  if (task.cancelled?.[0] === 1) throw new Cancelled();
+  if (compiler.variant === task.variant) return compiler;
+  throw new ModuleCacheError('MC107', 'the compiler changed after the transpiler was created', {
+    detail: `variant ${task.variant}, now ${compiler.variant}`,
+    hint: 'Create a new transpiler, or restart the process: Babel, a plugin or a configuration file is no longer the same.',
   });
 }
 
