@@ -69,8 +69,24 @@ const MAX_TRIES = 3;
 const CONTENDED_RETRIES = 5;
 const ELECTION_ATTEMPTS = 3;
 
-export function startFlight(context: FlightContext, id: ArtifactId, producer: Producer | undefined): Flight {
+export interface FlightOptions {
+  /** How long it waits for another producer, in ms; the context's unless given. */
+  readonly claimPatienceMs?: number | undefined;
+  /**
+   * Asks the database for the first time together with other flights. To be called by the flight itself, so that its
+   * fill has begun by then; the answer has been asked for a second time if it came without a token.
+   */
+  readonly firstRead?: () => Promise<ReadRow>;
+}
+
+export function startFlight(
+  context: FlightContext,
+  id: ArtifactId,
+  producer: Producer | undefined,
+  options: FlightOptions = {},
+): Flight {
   const { pool, claims, l1, journal, events } = context;
+  const claimPatienceMs = options.claimPatienceMs ?? context.claimPatienceMs;
   const ended = new AbortController();
   const began = { monotonic: performance.now(), wall: Date.now() };
   const fill: Fill = journal.begin();
@@ -80,6 +96,7 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
   let production: Production | undefined;
   /** When the database was last asked: its answer may be long on its way, and what it says of a life began there. */
   let asked = { monotonic: 0, wall: 0 };
+  const age = (): number => Math.max(performance.now() - began.monotonic, Date.now() - began.wall);
   const noteAsking = (): void => {
     asked = { monotonic: performance.now(), wall: Date.now() };
   };
@@ -115,6 +132,19 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
     return pool.run((sql) => calls.get(sql, id));
   }
 
+  function firstRead(): Promise<ReadRow> {
+    if (options.firstRead === undefined) return read();
+    noteAsking();
+    return options.firstRead();
+  }
+
+  /** There is something, and it is not the failure of a production that ended before anybody here asked. */
+  function isAnswer(row: ReadRow): boolean {
+    if (row.status === 'miss') return false;
+    if (row.headers[FAILURE_HEADER] === undefined || row.expiresInMs === null) return true;
+    return FAILURE_LIFE_MS - row.expiresInMs <= age();
+  }
+
   function served(row: ReadRow, source: Source): FlightResult {
     const { status, body, headers, dependencyKeys } = row;
     if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);
@@ -125,9 +155,9 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
 
   async function run(): Promise<FlightResult> {
     let waited = false;
-    let patienceEnds = performance.now() + context.claimPatienceMs;
-    let row = await read();
-    if (row.status !== 'miss') return served(row, 'l2');
+    let patienceEnds = performance.now() + claimPatienceMs;
+    let row = await firstRead();
+    if (isAnswer(row)) return served(row, 'l2');
     events.emit('miss', { id });
     if (producer === undefined) throw notThere(id);
 
@@ -140,7 +170,7 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
         await leaveElection(claim);
         throw error;
       }
-      if (row.status !== 'miss') {
+      if (isAnswer(row)) {
         await leaveElection(claim);
         return served(row, waited ? 'coalesced' : 'l2');
       }
@@ -151,14 +181,14 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
         ended.signal.throwIfAborted();
         // Looking first keeps a crowd of waiters from taking and ending the claim in turn.
         if (woken) row = await read();
-        if (row.status !== 'miss') return served(row, 'coalesced');
+        if (isAnswer(row)) return served(row, 'coalesced');
         continue;
       }
       const result = await produce(row.token, claim, producer, tries >= MAX_TRIES);
       if (result !== undefined) return result;
       tries += 1;
       // Patience is for the work of others.
-      patienceEnds = performance.now() + context.claimPatienceMs;
+      patienceEnds = performance.now() + claimPatienceMs;
     }
   }
 
@@ -290,7 +320,7 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
     get joinable() {
       return joinable;
     },
-    age: () => Math.max(performance.now() - began.monotonic, Date.now() - began.wall),
+    age,
     join() {
       callers += 1;
     },
@@ -328,7 +358,7 @@ function failureOf(body: string): ModuleCacheError {
   }
   return new ModuleCacheError('MC104', failure.message, {
     detail: `The producer failed with ${failure.name}.`,
-    hint: 'It is tried again for callers that come a second later.',
+    hint: 'It is tried again for callers that come now.',
     cause: failure,
   });
 }

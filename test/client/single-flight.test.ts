@@ -57,6 +57,19 @@ describe('callers of one process', () => {
     expect(again).toMatchObject({ body: 'fine', cached: true });
   });
 
+  test('who comes after a failure has it produced anew, in this process and in others', async () => {
+    const other = await openPeer({ connection: database.url });
+    const { produce, begun, fail } = gate();
+    for (const [runs, { cache }] of [peer, other, peer].entries()) {
+      const answer = cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+      await begun(runs + 1);
+      fail(new Error(`failure ${runs}`));
+      await expect(answer).rejects.toThrow(`failure ${runs}`);
+    }
+    const made = await other.cache.getOrProduce({ realm, path: 'a.ts' }, making('fine'));
+    expect(made).toMatchObject({ body: 'fine', cached: true });
+  });
+
   test('get undefined for a module that nobody makes, also while it is being made', async () => {
     const { produce, begun, finish } = gate();
     const making = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce);

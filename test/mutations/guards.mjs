@@ -1,3 +1,4 @@
+import { batch } from './guards/batch.mjs';
 import { cache } from './guards/cache.mjs';
 import { claims } from './guards/claims.mjs';
 import { coherence } from './guards/coherence.mjs';
@@ -17,6 +18,7 @@ export const allGuards = [
   snapshot,
   keys,
   cache,
+  batch,
   flight,
   product,
   claims,

@@ -17,6 +17,15 @@ export const flight = {
       ],
     },
     {
+      name: 'the fill rule in a batch',
+      text: 'const outdatedAt = fill.outdatedAt(covers, seen.snapshot);\n',
+      without: 'const outdatedAt = undefined as number | undefined;\n',
+      test: [
+        'test/client/get-many.test.ts',
+        'trap: the answer of a batch reaches the process after the notification that outdates it (one of the modules)',
+      ],
+    },
+    {
       name: 'the fill rule after a put',
       text: 'const outdatedAt = keep(module, token, product.expiresInMs);\n',
       without: `const outdatedAt = undefined as number | undefined;
@@ -124,7 +133,7 @@ export const flight = {
     },
     {
       name: 'its own work does not count as waiting',
-      text: '      patienceEnds = performance.now() + context.claimPatienceMs;\n    }',
+      text: '      patienceEnds = performance.now() + claimPatienceMs;\n    }',
       without: '    }',
       test: [CLAIMS, 'nobody produces because its own production took long: patience is for waiting'],
     },
@@ -187,6 +196,18 @@ export const flight = {
         SINGLE_FLIGHT,
         'all get the error that their producer threw, and a later caller has it produced again',
       ],
+    },
+    {
+      name: 'a failure from before is no answer',
+      text: 'return FAILURE_LIFE_MS - row.expiresInMs <= age();',
+      without: 'return row.expiresInMs > 0;',
+      test: [SINGLE_FLIGHT, 'who comes after a failure has it produced anew, in this process and in others'],
+    },
+    {
+      name: 'a failure is an answer for who came before it',
+      text: 'return FAILURE_LIFE_MS - row.expiresInMs <= age();',
+      without: 'return false;',
+      test: [CLAIMS, 'a production that fails is told to those who wait for it'],
     },
     {
       name: 'a failure without the claim is not kept',
