@@ -6,6 +6,7 @@ import { createCoherence } from './coherence.js';
 import { openPool } from './connection.js';
 import { ModuleCacheError } from './errors.js';
 import { type CacheEmitter, createEmitter } from './events.js';
+import { createFailures } from './failure.js';
 import { type Flight, type FlightContext, type FlightOptions, isNotThere, startFlight } from './flight.js';
 import { createJournal } from './journal.js';
 import { type ArtifactId, nameOf, requireArtifactId, requireRealm } from './keys.js';
@@ -137,6 +138,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     l1,
     journal,
     events,
+    failures: createFailures(),
     life: coherence.life,
     catchUp: coherence.catchUp,
     claimPatienceMs: settings.claimPatienceMs,

@@ -2,8 +2,8 @@ import type { ReadRow } from './calls.js';
 import * as calls from './calls.js';
 import type { Claim, Claims, Waiter } from './claims.js';
 import type { Pool } from './connection.js';
-import { ModuleCacheError } from './errors.js';
 import type { CacheEmitter } from './events.js';
+import { FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
 import type { Fill, Journal } from './journal.js';
 import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
@@ -48,6 +48,7 @@ export interface FlightContext {
   readonly l1: L1;
   readonly journal: Journal;
   readonly events: CacheEmitter;
+  readonly failures: Failures;
   /** Of the cursor: memory takes only entries of this life. */
   life(): string | undefined;
   catchUp(): Promise<boolean>;
@@ -62,9 +63,6 @@ interface Production {
   onOutdated(): void;
 }
 
-/** Marks an error that is kept only to tell those who wait. */
-const FAILURE_HEADER = 'module-cache-failure';
-const FAILURE_LIFE_MS = 1_000;
 const MAX_TRIES = 3;
 const CONTENDED_RETRIES = 5;
 const ELECTION_ATTEMPTS = 3;
@@ -85,7 +83,7 @@ export function startFlight(
   producer: Producer | undefined,
   options: FlightOptions = {},
 ): Flight {
-  const { pool, claims, l1, journal, events } = context;
+  const { pool, claims, l1, journal, events, failures } = context;
   const claimPatienceMs = options.claimPatienceMs ?? context.claimPatienceMs;
   const ended = new AbortController();
   const began = { monotonic: performance.now(), wall: Date.now() };
@@ -96,7 +94,6 @@ export function startFlight(
   let production: Production | undefined;
   /** When the database was last asked: its answer may be long on its way, and what it says of a life began there. */
   let asked = { monotonic: 0, wall: 0 };
-  const age = (): number => Math.max(performance.now() - began.monotonic, Date.now() - began.wall);
   const noteAsking = (): void => {
     asked = { monotonic: performance.now(), wall: Date.now() };
   };
@@ -141,13 +138,16 @@ export function startFlight(
   /** There is something, and it is not the failure of a production that ended before anybody here asked. */
   function isAnswer(row: ReadRow): boolean {
     if (row.status === 'miss') return false;
-    if (row.headers[FAILURE_HEADER] === undefined || row.expiresInMs === null) return true;
-    return FAILURE_LIFE_MS - row.expiresInMs <= age();
+    return row.headers[FAILURE_HEADER] === undefined || !failures.isFromBefore(row, began);
   }
 
   function served(row: ReadRow, source: Source): FlightResult {
     const { status, body, headers, dependencyKeys } = row;
-    if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);
+    if (headers[FAILURE_HEADER] !== undefined) {
+      if (producer === undefined) throw notThere(id);
+      failures.noteTold(headers);
+      throw failureOf(body);
+    }
     const module = { status: status as 'hit' | 'error', body, headers, dependencyKeys };
     const outdatedAt = row.token === null ? undefined : keep(module, row.token, row.expiresInMs);
     return { module: { ...module, source, cached: true }, outdatedAt };
@@ -295,13 +295,15 @@ export function startFlight(
   /** Tells all who wait in other processes; without it each of them would produce in turn, and fail as well. */
   async function keepFailure(token: string | null, error: unknown): Promise<void> {
     const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
+    const headers = failures.mark();
     await store(token, {
       body: JSON.stringify({ name, message, code: (error as { code?: unknown } | null)?.code ?? null }),
-      headers: { [FAILURE_HEADER]: true },
+      headers,
       dependencyKeys: [],
       isError: true,
       expiresInMs: FAILURE_LIFE_MS,
     });
+    failures.noteTold(headers);
   }
 
   const work = run().finally(() => {
@@ -320,7 +322,7 @@ export function startFlight(
     get joinable() {
       return joinable;
     },
-    age,
+    age: () => Math.max(performance.now() - began.monotonic, Date.now() - began.wall),
     join() {
       callers += 1;
     },
@@ -348,19 +350,6 @@ export function startFlight(
       production?.controller.abort(reason);
     },
   };
-}
-
-/** What another process' producer threw, as this one learns it. */
-function failureOf(body: string): ModuleCacheError {
-  const failure = JSON.parse(body) as { name: string; message: string; code: string | null };
-  if (failure.code === 'MC105') {
-    return new ModuleCacheError('MC105', failure.message);
-  }
-  return new ModuleCacheError('MC104', failure.message, {
-    detail: `The producer failed with ${failure.name}.`,
-    hint: 'It is tried again for callers that come now.',
-    cause: failure,
-  });
 }
 
 /** Internal: `get` asks without a producer. */

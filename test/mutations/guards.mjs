@@ -2,7 +2,8 @@ import { batch } from './guards/batch.mjs';
 import { cache } from './guards/cache.mjs';
 import { claims } from './guards/claims.mjs';
 import { coherence } from './guards/coherence.mjs';
-import { flight, product } from './guards/flight.mjs';
+import { failures, lookup, production, scope } from './guards/definition.mjs';
+import { failure, flight, product } from './guards/flight.mjs';
 import { http } from './guards/http.mjs';
 import { journal, keys, l1, snapshot } from './guards/memory.mjs';
 import { events, session, waiting } from './guards/session.mjs';
@@ -20,12 +21,17 @@ export const allGuards = [
   cache,
   batch,
   flight,
+  failure,
   product,
   claims,
   session,
   waiting,
   events,
   http,
+  lookup,
+  scope,
+  production,
+  failures,
 ].flatMap(({ file, guards }) =>
   guards.map(({ test: [testFile, name], ...guard }) => ({ file, ...guard, test: { file: testFile, name } })),
 );

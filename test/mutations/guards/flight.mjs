@@ -184,8 +184,8 @@ export const flight = {
     },
     {
       name: 'a failure is not served as a module',
-      text: '    if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);\n',
-      without: '    if (headers[FAILURE_HEADER] === null) throw notThere(id);\n',
+      text: '    if (headers[FAILURE_HEADER] !== undefined) {\n',
+      without: '    if (headers[FAILURE_HEADER] === null) {\n',
       test: [CLAIMS, 'a production that fails is told to those who wait for it'],
     },
     {
@@ -196,18 +196,6 @@ export const flight = {
         SINGLE_FLIGHT,
         'all get the error that their producer threw, and a later caller has it produced again',
       ],
-    },
-    {
-      name: 'a failure from before is no answer',
-      text: 'return FAILURE_LIFE_MS - row.expiresInMs <= age();',
-      without: 'return row.expiresInMs > 0;',
-      test: [SINGLE_FLIGHT, 'who comes after a failure has it produced anew, in this process and in others'],
-    },
-    {
-      name: 'a failure is an answer for who came before it',
-      text: 'return FAILURE_LIFE_MS - row.expiresInMs <= age();',
-      without: 'return false;',
-      test: [CLAIMS, 'a production that fails is told to those who wait for it'],
     },
     {
       name: 'a failure without the claim is not kept',
@@ -244,6 +232,39 @@ export const flight = {
       text: "if (attempt >= ELECTION_ATTEMPTS || (error as Error).name === 'PostgresError') {",
       without: "if (attempt < 0 || (error as Error).name === 'PostgresError') {",
       test: [CLAIMS, 'a module is made all the same while the dedicated connection is away'],
+    },
+  ],
+};
+
+export const failure = {
+  file: 'src/failure.ts',
+  guards: [
+    {
+      name: 'a failure that this process was told of is no answer for who comes later',
+      text: 'if (told !== undefined && told <= began.monotonic) return true;',
+      without: 'if (told !== undefined && told <= began.monotonic) return false;',
+      test: [
+        SINGLE_FLIGHT,
+        'get another error from another try: what one of them was told is not told to who comes later',
+      ],
+    },
+    {
+      name: 'a failure that ended before is no answer for who comes later',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return false;',
+      test: [CLAIMS, 'a failure that another process was told of is not told to who comes later'],
+    },
+    {
+      name: 'a failure is an answer for who came before it',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return expiresInMs !== null;',
+      test: [CLAIMS, 'a production that fails is told to those who wait for it'],
+    },
+    {
+      name: '"no such module" is an answer for who came before it was found out',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return expiresInMs !== null;',
+      test: ['test/definition/lookup.test.ts', '(null) trap: makes every waiter produce in turn'],
     },
   ],
 };
