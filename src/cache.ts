@@ -1,3 +1,4 @@
+import { createBatchReads } from './batch.js';
 import type { Change } from './calls.js';
 import * as calls from './calls.js';
 import { createClaims } from './claims.js';
@@ -5,9 +6,10 @@ import { createCoherence } from './coherence.js';
 import { openPool } from './connection.js';
 import { ModuleCacheError } from './errors.js';
 import { type CacheEmitter, createEmitter } from './events.js';
-import { type Flight, type FlightContext, isNotThere, startFlight } from './flight.js';
+import { createFailures } from './failure.js';
+import { type Flight, type FlightContext, type FlightOptions, isNotThere, startFlight } from './flight.js';
 import { createJournal } from './journal.js';
-import { type ArtifactId, requireArtifactId, requireRealm } from './keys.js';
+import { type ArtifactId, nameOf, requireArtifactId, requireRealm } from './keys.js';
 import { createL1, type L1Entry } from './l1.js';
 import { checkOptions, checkRead, type ModuleCacheOptions, wrongShape } from './options.js';
 import { openSession, type Session } from './session.js';
@@ -26,6 +28,14 @@ export interface ModuleCache {
   readonly events: CacheEmitter;
   /** What the cache holds, from memory or the database; undefined for a miss. */
   get(request: ArtifactRequest, options?: ReadOptions): Promise<ServedModule | undefined>;
+  /**
+   * The same for many, in the order of the requests: what memory does not hold takes one question to the database,
+   * whatever their number, and all of it is read in one snapshot. Reads that are not bounded take another one, about
+   * what memory holds.
+   *
+   * @throws ModuleCacheError MC003 for more than 10,000 requests
+   */
+  getMany(requests: readonly ArtifactRequest[], options?: ReadOptions): Promise<(ServedModule | undefined)[]>;
   /** A bounded read of this process' memory only, without waiting. */
   peek(request: ArtifactRequest): ServedModule | undefined;
   /**
@@ -127,6 +137,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     l1,
     journal,
     events,
+    failures: createFailures(),
     life: coherence.life,
     catchUp: coherence.catchUp,
     seen: coherence.seen,
@@ -152,14 +163,19 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   }
 
   /** A flight to share: for a strong read never one whose token may be older than the read. */
-  function board(id: ArtifactId, producer: Producer | undefined, alone: boolean): [Flight, boolean] {
+  function board(
+    id: ArtifactId,
+    producer: Producer | undefined,
+    alone: boolean,
+    how?: FlightOptions,
+  ): [Flight, boolean] {
     // What was begun without a producer cannot produce for those who join.
-    const flightKey = producer === undefined ? `get\0${keyOf(id)}` : keyOf(id);
+    const flightKey = producer === undefined ? `get\0${nameOf(id)}` : nameOf(id);
     const current = flights.get(flightKey);
     // Cut off from the log this process may not have heard what outdates it, as with memory.
     const known = current !== undefined && (coherence.isFresh() || current.age() < settings.maxStalenessMs);
     if (known && current.joinable && !alone) return [current, true];
-    const flight = startFlight(context, id, producer);
+    const flight = startFlight(context, id, producer, how);
     flights.set(flightKey, flight);
     allFlights.add(flight);
     const land = (): void => {
@@ -170,12 +186,28 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     return [flight, false];
   }
 
+  function requireOpen(): void {
+    if (closing !== undefined) throw closedError();
+  }
+
+  const serveMany = createBatchReads({
+    pool,
+    journal,
+    events,
+    catchUp: coherence.catchUp,
+    deadlineMs: settings.deadlineMs,
+    requireOpen,
+    isStrong,
+    fromMemory,
+    board: (id, alone, firstRead) => board(id, undefined, alone, { firstRead }),
+  });
+
   async function serve(
     request: ArtifactRequest,
     producer: Producer | undefined,
     read: ReadOptions,
   ): Promise<ServedModule> {
-    if (closing !== undefined) throw closedError();
+    requireOpen();
     const id = requireArtifactId(request ?? {});
     if (read.after === undefined && (read.consistency ?? 'bounded') === 'bounded') {
       const entry = fromMemory(id);
@@ -193,16 +225,19 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     }
   }
 
+  /** Whether only the database can tell what is current. */
+  async function isStrong({ consistency, after }: ReadOptions, patience: Patience): Promise<boolean> {
+    if (consistency === 'strong') return true;
+    return after !== undefined && !(await patience.wait(coherence.satisfies(after)));
+  }
+
   async function serveSlowly(
     id: ArtifactId,
     producer: Producer | undefined,
     read: ReadOptions,
     patience: Patience,
   ): Promise<ServedModule> {
-    let strong = read.consistency === 'strong';
-    if (!strong && read.after !== undefined) {
-      strong = !(await patience.wait(coherence.satisfies(read.after)));
-    }
+    const strong = await isStrong(read, patience);
     const arrived = journal.position();
     for (let tries = 1; ; tries += 1) {
       const entry = fromMemory(id);
@@ -213,8 +248,10 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
         events.emit('hit', { id, source: 'l1' });
         return servedFromMemory(entry);
       }
-      if (closing !== undefined) throw closedError();
-      const [flight, joined] = board(id, producer, strong);
+      requireOpen();
+      const [flight, joined] = board(id, producer, strong, {
+        claimPatienceMs: read.claimPatienceMs,
+      });
       flight.join();
       try {
         const { module, outdatedAt, seen } = await patience.wait(flight.result);
@@ -240,7 +277,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     call: (sql: calls.Queryable) => Promise<T>,
     changesOf: (result: T) => Change[],
   ): Promise<T> {
-    if (closing !== undefined) throw closedError();
+    requireOpen();
     if (tx !== undefined && typeof tx !== 'function') {
       throw wrongShape('tx is no transaction', 'Pass what the callback of sql.begin was given.');
     }
@@ -272,6 +309,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
         throw error;
       }
     },
+    getMany: serveMany,
     peek(request) {
       // Entries are kept under canonical names, so a name that is found needs no check.
       const { realm, path, kind = 'transpile', variant = '' } = request ?? {};
@@ -329,9 +367,6 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     },
   };
 }
-
-/** No part of a name can hold a NUL, so no two names run into each other. */
-const keyOf = (id: ArtifactId): string => `${id.realm}\0${id.path}\0${id.kind}\0${id.variant}`;
 
 function closedError(): ModuleCacheError {
   return new ModuleCacheError('MC103', 'the cache is closed', {

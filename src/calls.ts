@@ -32,7 +32,27 @@ export async function get(sql: Queryable, id: ArtifactId): Promise<ReadRow> {
     select status, body, headers::text, array_to_json(dependency_keys)::text, generation::text, token,
       (extract(epoch from expires_in) * 1000)::text
     from module_cache.get(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})`.values();
-  const [status, body, headers, keys, generation, token, expires] = only(rows);
+  return readRowOf(only(rows));
+}
+
+/**
+ * Many reads in one statement, which is one snapshot for all of them: so they have one token, and it is sent once,
+ * because it can be long. Rows come in any order; those that belong here are the last ones (see `only`).
+ */
+export async function getMany(sql: Queryable, ids: readonly ArtifactId[]): Promise<ReadRow[]> {
+  const wanted = ids.map(({ realm, path, kind, variant }) => [realm, path, kind, variant]);
+  const rows = await sql`
+    select g.status, g.body, g.headers::text, array_to_json(g.dependency_keys)::text, g.generation::text,
+      case w.position when 1 then g.token end, (extract(epoch from g.expires_in) * 1000)::text, w.position::text
+    from jsonb_array_elements(${JSON.stringify(wanted)}::text::jsonb) with ordinality w (id, position),
+      lateral module_cache.get(w.id->>0, w.id->>1, w.id->>2, w.id->>3) g`.values();
+  const found = inOrder(rows, ids.length).map(readRowOf);
+  const token = found[0]?.token ?? null;
+  return found.map((row) => ({ ...row, token }));
+}
+
+function readRowOf(row: ReturnType<typeof only>): ReadRow {
+  const [status, body, headers, keys, generation, token, expires] = row;
   return {
     status: status as ReadRow['status'],
     body: body ?? '',
@@ -44,10 +64,34 @@ export async function get(sql: Queryable, id: ArtifactId): Promise<ReadRow> {
   };
 }
 
+/** The last `count` rows of an answer, by the position, from 1, that stands at the end of each. */
+function inOrder(rows: readonly unknown[], count: number): ReturnType<typeof only>[] {
+  const ordered: ReturnType<typeof only>[] = [];
+  for (const row of rows.slice(-count) as ReturnType<typeof only>[]) ordered[Number(row.at(-1)) - 1] = row;
+  return ordered;
+}
+
 export async function isCurrent(sql: Queryable, id: ArtifactId, token: string): Promise<boolean> {
   const rows = await sql`
     select module_cache.is_current(${id.realm}, ${id.path}, ${id.kind}, ${id.variant}, ${token})::text`.values();
   return only(rows)[0] === 'true';
+}
+
+export async function areCurrent(
+  sql: Queryable,
+  entries: readonly { readonly id: ArtifactId; readonly token: string }[],
+): Promise<boolean[]> {
+  const asked = entries.map(({ id: { realm, path, kind, variant }, token }) => [
+    realm,
+    path,
+    kind,
+    variant,
+    token,
+  ]);
+  const rows = await sql`
+    select module_cache.is_current(w.entry->>0, w.entry->>1, w.entry->>2, w.entry->>3, w.entry->>4)::text, w.position::text
+    from jsonb_array_elements(${JSON.stringify(asked)}::text::jsonb) with ordinality w (entry, position)`.values();
+  return inOrder(rows, entries.length).map(([current]) => current === 'true');
 }
 
 export interface PutArguments {

@@ -2,8 +2,8 @@ import type { ReadRow } from './calls.js';
 import * as calls from './calls.js';
 import type { Claim, Claims, Waiter } from './claims.js';
 import type { Pool } from './connection.js';
-import { ModuleCacheError } from './errors.js';
 import type { CacheEmitter } from './events.js';
+import { FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
 import type { Fill, Journal } from './journal.js';
 import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
@@ -50,6 +50,7 @@ export interface FlightContext {
   readonly l1: L1;
   readonly journal: Journal;
   readonly events: CacheEmitter;
+  readonly failures: Failures;
   /** Of the cursor: memory takes only entries of this life. */
   life(): string | undefined;
   catchUp(): Promise<boolean>;
@@ -66,15 +67,28 @@ interface Production {
   onOutdated(): void;
 }
 
-/** Marks an error that is kept only to tell those who wait. */
-const FAILURE_HEADER = 'module-cache-failure';
-const FAILURE_LIFE_MS = 1_000;
 const MAX_TRIES = 3;
 const CONTENDED_RETRIES = 5;
 const ELECTION_ATTEMPTS = 3;
 
-export function startFlight(context: FlightContext, id: ArtifactId, producer: Producer | undefined): Flight {
-  const { pool, claims, l1, journal, events } = context;
+export interface FlightOptions {
+  /** How long it waits for another producer, in ms; the context's unless given. */
+  readonly claimPatienceMs?: number | undefined;
+  /**
+   * Asks the database for the first time together with other flights. To be called by the flight itself, so that its
+   * fill has begun by then; the answer has been asked for a second time if it came without a token.
+   */
+  readonly firstRead?: () => Promise<ReadRow>;
+}
+
+export function startFlight(
+  context: FlightContext,
+  id: ArtifactId,
+  producer: Producer | undefined,
+  options: FlightOptions = {},
+): Flight {
+  const { pool, claims, l1, journal, events, failures } = context;
+  const claimPatienceMs = options.claimPatienceMs ?? context.claimPatienceMs;
   const ended = new AbortController();
   const began = { monotonic: performance.now(), wall: Date.now() };
   const fill: Fill = journal.begin();
@@ -119,9 +133,25 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
     return pool.run((sql) => calls.get(sql, id));
   }
 
+  function firstRead(): Promise<ReadRow> {
+    if (options.firstRead === undefined) return read();
+    noteAsking();
+    return options.firstRead();
+  }
+
+  /** There is something, and it is not the failure of a production that ended before anybody here asked. */
+  function isAnswer(row: ReadRow): boolean {
+    if (row.status === 'miss') return false;
+    return row.headers[FAILURE_HEADER] === undefined || !failures.isFromBefore(row, began);
+  }
+
   function served(row: ReadRow, source: Source): FlightResult {
     const { status, body, headers, dependencyKeys } = row;
-    if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);
+    if (headers[FAILURE_HEADER] !== undefined) {
+      if (producer === undefined) throw notThere(id);
+      failures.noteTold(headers);
+      throw failureOf(body);
+    }
     const module = { status: status as 'hit' | 'error', body, headers, dependencyKeys };
     const outdatedAt = row.token === null ? undefined : keep(module, row.token, row.expiresInMs);
     const seen = row.token === null ? undefined : parseSnapshotToken(row.token);
@@ -130,9 +160,9 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
 
   async function run(): Promise<FlightResult> {
     let waited = false;
-    let patienceEnds = performance.now() + context.claimPatienceMs;
-    let row = await read();
-    if (row.status !== 'miss') return served(row, 'l2');
+    let patienceEnds = performance.now() + claimPatienceMs;
+    let row = await firstRead();
+    if (isAnswer(row)) return served(row, 'l2');
     events.emit('miss', { id });
     if (producer === undefined) throw notThere(id);
 
@@ -145,7 +175,7 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
         await leaveElection(claim);
         throw error;
       }
-      if (row.status !== 'miss') {
+      if (isAnswer(row)) {
         await leaveElection(claim);
         return served(row, waited ? 'coalesced' : 'l2');
       }
@@ -156,14 +186,14 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
         ended.signal.throwIfAborted();
         // Looking first keeps a crowd of waiters from taking and ending the claim in turn.
         if (woken) row = await read();
-        if (row.status !== 'miss') return served(row, 'coalesced');
+        if (isAnswer(row)) return served(row, 'coalesced');
         continue;
       }
       const result = await produce(row.token, claim, producer, tries >= MAX_TRIES);
       if (result !== undefined) return result;
       tries += 1;
       // Patience is for the work of others.
-      patienceEnds = performance.now() + context.claimPatienceMs;
+      patienceEnds = performance.now() + claimPatienceMs;
     }
   }
 
@@ -274,13 +304,15 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
   /** Tells all who wait in other processes; without it each of them would produce in turn, and fail as well. */
   async function keepFailure(token: string | null, error: unknown): Promise<void> {
     const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
+    const headers = failures.mark();
     await store(token, {
       body: JSON.stringify({ name, message, code: (error as { code?: unknown } | null)?.code ?? null }),
-      headers: { [FAILURE_HEADER]: true },
+      headers,
       dependencyKeys: [],
       isError: true,
       expiresInMs: FAILURE_LIFE_MS,
     });
+    failures.noteTold(headers);
   }
 
   const work = run().finally(() => {
@@ -327,19 +359,6 @@ export function startFlight(context: FlightContext, id: ArtifactId, producer: Pr
       production?.controller.abort(reason);
     },
   };
-}
-
-/** What another process' producer threw, as this one learns it. */
-function failureOf(body: string): ModuleCacheError {
-  const failure = JSON.parse(body) as { name: string; message: string; code: string | null };
-  if (failure.code === 'MC105') {
-    return new ModuleCacheError('MC105', failure.message);
-  }
-  return new ModuleCacheError('MC104', failure.message, {
-    detail: `The producer failed with ${failure.name}.`,
-    hint: 'It is tried again for callers that come a second later.',
-    cause: failure,
-  });
 }
 
 /** Internal: `get` asks without a producer. */

@@ -20,6 +20,9 @@ export interface ArtifactId {
   readonly variant: string;
 }
 
+/** No part of it can hold a NUL, so no two of them run into each other. */
+export const nameOf = (id: ArtifactId): string => `${id.realm}\0${id.path}\0${id.kind}\0${id.variant}`;
+
 const realmPattern = /^([a-z][a-z0-9+.-]*:\/\/[^/?#@\\]*)\/([^?#]*\/)?$/i;
 const urlPattern = /^[a-z][a-z0-9+.-]*:\/\//i;
 const dotSegment = /(^|\/)\.\.?(\/|$)/;

@@ -84,7 +84,7 @@ function misuse(detail: string, hint: string): ModuleCacheError {
 }
 
 /** @throws ModuleCacheError MC003 */
-export function checkRead({ consistency, after, signal, deadlineMs }: ReadOptions): void {
+export function checkRead({ consistency, after, signal, deadlineMs, claimPatienceMs }: ReadOptions): void {
   if (consistency !== undefined && consistency !== 'bounded' && consistency !== 'strong') {
     throw wrongShape(`consistency is ${String(consistency)}`, 'Pass "bounded" or "strong".');
   }
@@ -96,6 +96,12 @@ export function checkRead({ consistency, after, signal, deadlineMs }: ReadOption
   }
   if (deadlineMs !== undefined && !(deadlineMs > 0)) {
     throw wrongShape(`deadlineMs is ${String(deadlineMs)}`, 'Pass a positive number of milliseconds.');
+  }
+  if (claimPatienceMs !== undefined && !(claimPatienceMs > 0)) {
+    throw wrongShape(
+      `claimPatienceMs is ${String(claimPatienceMs)}`,
+      'Pass a positive number of milliseconds.',
+    );
   }
 }
 

@@ -53,8 +53,8 @@ export interface Product {
 }
 
 /**
- * Makes a product from committed sources. A thrown error is told to all who wait in the fleet and kept for a second;
- * return `isError` for an error that is to be cached.
+ * Makes a product from committed sources. A thrown error is told to all who wait in the fleet, and kept for a second so
+ * that they learn it; who comes after it has the module produced anew. Return `isError` for an error that is to be cached.
  */
 export type Producer = (context: ProducerContext) => Promise<Product> | Product;
 
@@ -76,6 +76,11 @@ export interface ReadOptions {
   signal?: AbortSignal;
   /** Longest wait in ms; the cache's `deadlineMs` unless given. */
   deadlineMs?: number;
+  /**
+   * How long to wait for another producer before producing without a claim, in ms; the cache's `claimPatienceMs`
+   * unless given. To be longer than the longest production. Whoever joins work that is on its way shares its patience.
+   */
+  claimPatienceMs?: number;
 }
 
 export interface InvalidateOptions {

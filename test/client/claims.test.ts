@@ -146,6 +146,18 @@ describe('waiting for another process', () => {
     ]);
   });
 
+  test('a failure that another process was told of is not told to who comes later', async () => {
+    const failing = await openPeer({ connection: database.url });
+    const later = await openPeer({ connection: database.url });
+    const down = () => Promise.reject(new Error('the network is down'));
+    await expect(failing.cache.getOrProduce({ realm, path: 'a.ts' }, down)).rejects.toThrow();
+    const failed = performance.now();
+    // Long enough to be told from the time that an answer takes, and long before the news of it is forgotten.
+    await until(() => performance.now() - failed > 300, { what: 'that is a while ago' });
+    const answer = await later.cache.getOrProduce({ realm, path: 'a.ts' }, making('fine'));
+    expect(answer).toMatchObject({ body: 'fine', source: 'produced' });
+  });
+
   test('an answer that is there when the claim is got is not made again', async () => {
     const proxy = await proxied();
     const other = await openPeer({ connection: database.url });

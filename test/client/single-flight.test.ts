@@ -57,6 +57,18 @@ describe('callers of one process', () => {
     expect(again).toMatchObject({ body: 'fine', cached: true });
   });
 
+  test('get another error from another try: what one of them was told is not told to who comes later', async () => {
+    const { produce, begun, fail } = gate();
+    for (const run of [1, 2, 3]) {
+      const answer = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce);
+      await begun(run);
+      fail(new Error(`failure ${run}`));
+      await expect(answer).rejects.toThrow(`failure ${run}`);
+    }
+    const made = await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('fine'));
+    expect(made).toMatchObject({ body: 'fine', cached: true });
+  });
+
   test('get undefined for a module that nobody makes, also while it is being made', async () => {
     const { produce, begun, finish } = gate();
     const making = peer.cache.getOrProduce({ realm, path: 'a.ts' }, produce);

@@ -1,7 +1,9 @@
+import { batch } from './guards/batch.mjs';
 import { cache } from './guards/cache.mjs';
 import { claims } from './guards/claims.mjs';
 import { coherence } from './guards/coherence.mjs';
-import { flight, product } from './guards/flight.mjs';
+import { failures, lookup, production, scope } from './guards/definition.mjs';
+import { failure, flight, product } from './guards/flight.mjs';
 import { http, httpAnswers, httpPaths, httpProducer } from './guards/http.mjs';
 import { journal, keys, l1, snapshot } from './guards/memory.mjs';
 import { events, session, waiting } from './guards/session.mjs';
@@ -17,7 +19,9 @@ export const allGuards = [
   snapshot,
   keys,
   cache,
+  batch,
   flight,
+  failure,
   product,
   claims,
   session,
@@ -27,6 +31,10 @@ export const allGuards = [
   httpProducer,
   httpAnswers,
   httpPaths,
+  lookup,
+  scope,
+  production,
+  failures,
 ].flatMap(({ file, guards }) =>
   guards.map(({ test: [testFile, name], ...guard }) => ({ file, ...guard, test: { file: testFile, name } })),
 );

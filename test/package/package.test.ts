@@ -36,6 +36,7 @@ const exported = [
     'openModuleCache',
   ],
   ['createTranspiler'],
+  ['createDefinitionLookup'],
   ['SOURCE_HASH_HEADER', 'candidatesOf', 'compareWithStored', 'openDirectory', 'watchRealm'],
   ['createModuleHandler', 'etagOf', 'matchesEtag'],
 ];

@@ -78,22 +78,15 @@ export const cache = {
     },
     {
       name: 'a token that only the database can judge makes the read strong',
-      text: 'strong = !(await patience.wait(coherence.satisfies(read.after)));',
-      without: 'await patience.wait(coherence.satisfies(read.after));',
+      text: 'return after !== undefined && !(await patience.wait(coherence.satisfies(after)));',
+      without:
+        'return after !== undefined && (await patience.wait(coherence.satisfies(after))) === undefined;',
       test: [STRONG, 'from the future is a strong read'],
     },
     {
       name: 'a read with a token arrives when its token is known',
-      text: `    let strong = read.consistency === 'strong';
-    if (!strong && read.after !== undefined) {
-      strong = !(await patience.wait(coherence.satisfies(read.after)));
-    }
-    const arrived = journal.position();`,
-      without: `    let strong = read.consistency === 'strong';
-    const arrived = journal.position();
-    if (!strong && read.after !== undefined) {
-      strong = !(await patience.wait(coherence.satisfies(read.after)));
-    }`,
+      text: '    const strong = await isStrong(read, patience);\n    const arrived = journal.position();',
+      without: '    const arrived = journal.position();\n    const strong = await isStrong(read, patience);',
       test: [STRONG, 'does not join a production from before it'],
     },
     {

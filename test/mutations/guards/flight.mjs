@@ -28,6 +28,15 @@ export const flight = {
       ],
     },
     {
+      name: 'the fill rule in a batch',
+      text: 'const outdatedAt = fill.outdatedAt(covers, seen.snapshot);\n',
+      without: 'const outdatedAt = undefined as number | undefined;\n',
+      test: [
+        'test/client/get-many.test.ts',
+        'trap: the answer of a batch reaches the process after the notification that outdates it (one of the modules)',
+      ],
+    },
+    {
       name: 'the fill rule after a put',
       text: 'const outdatedAt = keep(module, token, product.expiresInMs);\n',
       without: `const outdatedAt = undefined as number | undefined;
@@ -135,7 +144,7 @@ export const flight = {
     },
     {
       name: 'its own work does not count as waiting',
-      text: '      patienceEnds = performance.now() + context.claimPatienceMs;\n    }',
+      text: '      patienceEnds = performance.now() + claimPatienceMs;\n    }',
       without: '    }',
       test: [CLAIMS, 'nobody produces because its own production took long: patience is for waiting'],
     },
@@ -186,8 +195,8 @@ export const flight = {
     },
     {
       name: 'a failure is not served as a module',
-      text: '    if (headers[FAILURE_HEADER] !== undefined) throw producer === undefined ? notThere(id) : failureOf(body);\n',
-      without: '    if (headers[FAILURE_HEADER] === null) throw notThere(id);\n',
+      text: '    if (headers[FAILURE_HEADER] !== undefined) {\n',
+      without: '    if (headers[FAILURE_HEADER] === null) {\n',
       test: [CLAIMS, 'a production that fails is told to those who wait for it'],
     },
     {
@@ -234,6 +243,39 @@ export const flight = {
       text: "if (attempt >= ELECTION_ATTEMPTS || (error as Error).name === 'PostgresError') {",
       without: "if (attempt < 0 || (error as Error).name === 'PostgresError') {",
       test: [CLAIMS, 'a module is made all the same while the dedicated connection is away'],
+    },
+  ],
+};
+
+export const failure = {
+  file: 'src/failure.ts',
+  guards: [
+    {
+      name: 'a failure that this process was told of is no answer for who comes later',
+      text: 'if (told !== undefined && told <= began.monotonic) return true;',
+      without: 'if (told !== undefined && told <= began.monotonic) return false;',
+      test: [
+        SINGLE_FLIGHT,
+        'get another error from another try: what one of them was told is not told to who comes later',
+      ],
+    },
+    {
+      name: 'a failure that ended before is no answer for who comes later',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return false;',
+      test: [CLAIMS, 'a failure that another process was told of is not told to who comes later'],
+    },
+    {
+      name: 'a failure is an answer for who came before it',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return expiresInMs !== null;',
+      test: [CLAIMS, 'a production that fails is told to those who wait for it'],
+    },
+    {
+      name: '"no such module" is an answer for who came before it was found out',
+      text: 'return expiresInMs !== null && FAILURE_LIFE_MS - expiresInMs > ageMs;',
+      without: 'return expiresInMs !== null;',
+      test: ['test/definition/lookup.test.ts', '(null) trap: makes every waiter produce in turn'],
     },
   ],
 };

@@ -4,6 +4,6 @@ async function load(name) {
 }
 
 const names = (module) => Object.keys(module).sort();
-Promise.all(['', '/transpile', '/realm', '/http'].map((name) => load(`pg-module-cache${name}`))).then(
-  (modules) => console.log(JSON.stringify(modules.map(names))),
-);
+Promise.all(
+  ['', '/transpile', '/definition', '/realm', '/http'].map((name) => load(`pg-module-cache${name}`)),
+).then((modules) => console.log(JSON.stringify(modules.map(names))));

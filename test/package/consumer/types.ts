@@ -7,6 +7,7 @@ import {
   openKysely,
   openModuleCache,
 } from 'pg-module-cache';
+import { createDefinitionLookup, type DefinitionAnswer } from 'pg-module-cache/definition';
 import { createModuleHandler, type ModuleHandler } from 'pg-module-cache/http';
 import { openDirectory, watchRealm } from 'pg-module-cache/realm';
 import { createTranspiler, type Transpiler } from 'pg-module-cache/transpile';
@@ -29,6 +30,39 @@ export async function serve(folder: string): Promise<ModuleHandler> {
   // @ts-expect-error: the types are there, and not any
   known?.body.nothing(sizes);
   return createModuleHandler({ cache, realm, source, transpiler });
+}
+
+interface Fields {
+  fields: string[];
+}
+
+export async function define(folder: string): Promise<DefinitionAnswer<Fields>[]> {
+  const cache = await openModuleCache(options);
+  const source = await openDirectory(folder);
+  const definitions = createDefinitionLookup<Fields>({
+    cache,
+    realm,
+    resolve: source.resolve,
+    visibility: (user) => (user === undefined ? 'none' : 'private'),
+    produce: async ({ path, signal }) => {
+      const file = await source.read(path);
+      signal.throwIfAborted();
+      return file && { definition: { fields: file.text.split('\n') }, dependencyKeys: ['base'] };
+    },
+  });
+  const answer = await definitions.lookup('a.ts', { user: 'ada' });
+  if (answer.status === 'ok') console.log(answer.definition.fields.length, answer.json);
+  if (answer.status === 'error') console.log(answer.error.message, answer.error.line);
+  // A compiler hands over the text of its JSON.
+  const compile = async (): Promise<{ body: string; dependencyKeys: string[]; isError: boolean }> => ({
+    body: '{}',
+    dependencyKeys: [],
+    isError: false,
+  });
+  createDefinitionLookup({ cache, realm, variant: 'fingerprint', produce: compile });
+  const many = await cache.getMany([{ realm, path: 'a.ts', kind: 'definition', variant: 'public' }]);
+  many[0]?.body.trim();
+  return definitions.lookupMany(['a.ts', 'b.ts'], { user: 'ada', deadlineMs: 1_000 });
 }
 
 export type Status = Database['module_cache.artifacts']['status'];

@@ -12,13 +12,15 @@ const CLAIM_PATIENCE_MS = 30_000;
 
 export class Broken extends Error {}
 
-/** One call of get or getOrProduce. */
+/** One call of get or getOrProduce, or one module of a call of getMany. */
 export interface Caller {
   readonly n: number;
   readonly module: Module;
   readonly way: 'bounded' | 'strong' | 'after';
   readonly produces: boolean;
   readonly after: Change | undefined;
+  /** Answered together with others, when all of them can be. */
+  readonly many?: boolean;
   /** When it called, counted in things that happened; and in ms. */
   readonly at: number;
   readonly ms: number;
@@ -103,7 +105,7 @@ export function createRules(world: () => Surroundings) {
     const made = madeOf(outcome.body);
     const gets = `caller ${n} gets ${outcome.body}`;
     // What an `after` read finds in memory the database may have confirmed.
-    if (outcome.source === 'l1' && way === 'bounded') checkMemory(outcome.body, gets);
+    if (outcome.source === 'l1' && way === 'bounded' && !caller.many) checkMemory(outcome.body, gets);
     const since = world().server.outdatedSinceMs(made);
     if (since !== undefined && caller.ms - since >= MAX_STALENESS_MS) {
       throw new Broken(`${gets}, which was outdated for ${caller.ms - since} ms when it asked`);
@@ -121,9 +123,11 @@ export function createRules(world: () => Surroundings) {
 
   /** Rule 5: who shares a flight shares its outcome. */
   function checkPartners(): void {
-    for (const { partner, outcome, n, abort } of callers) {
+    for (const { partner, outcome, n, abort, many } of callers) {
       const other = partner?.outcome;
       if (outcome === undefined || other === undefined || abort.signal.aborted) continue;
+      // The error may be that of another module.
+      if (many && outcome.error !== undefined) continue;
       if (partner?.abort.signal.aborted || outcome.source === 'l1') continue;
       if (outcome.body === other.body && outcome.error === other.error) continue;
       throw new Broken(`callers ${partner?.n} and ${n} shared their work, and get different answers`);
@@ -166,6 +170,7 @@ export function createRules(world: () => Surroundings) {
       return same.find(
         (one) =>
           one.outcome === undefined &&
+          !one.many &&
           one.hearings === hearings &&
           one.at > alone &&
           !one.abort.signal.aborted,

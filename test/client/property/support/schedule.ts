@@ -44,6 +44,7 @@ const shortly = (urls: readonly string[]): string =>
   urls.length === 0 ? 'nothing' : urls.map((url) => url.slice(url.lastIndexOf('/') + 1)).join(' and ');
 /** What the server answered, cut down to what tells. */
 function short(answer: unknown): string {
+  if (Array.isArray(answer)) return answer.map(short).join('; ');
   if (typeof answer !== 'object' || answer === null) return String(answer);
   const { status, body, token, claimed, cursor, complete, changes } = answer as Record<string, unknown>;
   const cut = (text: unknown): string => String(text).replace(/^0*/, '');
@@ -90,6 +91,18 @@ const readers = [
     (world, { module, produces, n }) => {
       const after = nth([...world.server.changes].reverse(), n);
       return after && callOf(world, { module, produces, way: 'after', after });
+    },
+  ),
+  kind<{ way: 'bounded' | 'strong' | 'after'; n: number }>(
+    3,
+    'read many',
+    { way: fc.constantFrom('bounded', 'strong', 'after'), n: which },
+    (world, { way, n }) => {
+      const after = way === 'after' ? nth([...world.server.changes].reverse(), n) : undefined;
+      if (way === 'after' && after === undefined) return undefined;
+      const callers = world.callMany({ way, after }).map((caller) => caller.n);
+      const how = way === 'after' ? `after transaction ${after?.xid}` : way;
+      return `callers ${callers.join(', ')} ask for one module each, together (${how})`;
     },
   ),
   kind<{ n: number }>(1, 'give up', { n: which }, (world, { n }) => {

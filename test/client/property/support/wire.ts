@@ -228,8 +228,19 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
       // Memory shows by it how old an entry is.
       return { ...row, headers: { ...row.headers, at } };
     }),
+  getMany: (line: Line, ids: readonly ArtifactId[]) =>
+    line.ask(`get ${ids.map(({ path }) => path)}`, ({ get }, _, at) =>
+      ids.map(({ realm, path }) => {
+        const row = get(realm + path);
+        return { ...row, headers: { ...row.headers, at } };
+      }),
+    ),
   isCurrent: (line: Line, { realm, path }: ArtifactId, token: string) =>
     line.ask(`is ${path} current`, ({ isCurrent }) => isCurrent(realm + path, token)),
+  areCurrent: (line: Line, entries: readonly { id: ArtifactId; token: string }[]) =>
+    line.ask(`are ${entries.map(({ id }) => id.path)} current`, ({ isCurrent }) =>
+      entries.map(({ id, token }) => isCurrent(id.realm + id.path, token)),
+    ),
   put: (line: Line, { realm, path }: ArtifactId, row: PutRow) =>
     line.ask(`put ${path}`, ({ put }) => put(realm + path, row)),
   changesSince: (line: Line, cursor: string | null) =>

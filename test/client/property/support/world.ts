@@ -1,7 +1,13 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { jest } from '@jest/globals';
-import type { ModuleCache, openModuleCache, Product } from '../../../../src/index.js';
-import { createServer, type Made, type Module } from '../support/model.js';
+import type {
+  ModuleCache,
+  openModuleCache,
+  Product,
+  ReadOptions,
+  ServedModule,
+} from '../../../../src/index.js';
+import { createServer, type Made, type Module, modules } from '../support/model.js';
 import { Broken, type Caller, createRules, MAX_STALENESS_MS, type Production } from '../support/rules.js';
 import { ConnectionLost, createWire } from '../support/wire.js';
 
@@ -21,6 +27,9 @@ export interface Work {
   finish(lifeMs: number | undefined): Made;
   fail(): void;
 }
+
+/** What a caller wants; the rest is about how it fares. */
+type Asked = Omit<Caller, 'n' | 'at' | 'ms' | 'hearings' | 'abort' | 'partner' | 'outcome'>;
 
 export type World = Awaited<ReturnType<typeof openWorld>>;
 
@@ -121,6 +130,30 @@ export async function openWorld(open: typeof openModuleCache) {
       });
     });
 
+  function arrive(caller: Asked, abort: AbortController): Caller {
+    const partner = rules.mustShare(caller);
+    const { callers, hearings } = rules;
+    const n = callers.length + 1;
+    const full = { ...caller, n, at: tick(), ms: now(), hearings, abort, partner, outcome: undefined };
+    callers.push(full);
+    return full;
+  }
+  const optionsOf = ({ way, after, abort: { signal } }: Caller): ReadOptions => ({
+    signal,
+    ...(way === 'strong' ? { consistency: 'strong' } : {}),
+    ...(after === undefined ? {} : { after: after.token }),
+  });
+  function answered(caller: Caller, found: ServedModule | undefined): void {
+    const what = found === undefined ? 'nothing' : `${found.body}, ${found.source}`;
+    story.push(`    (caller ${caller.n} gets ${what})`);
+    guarded(() => rules.answered(caller, found ?? {}));
+  }
+  function failed(caller: Caller, error: unknown): void {
+    story.push(`    (caller ${caller.n} gets an error: ${(error as Error).message})`);
+    guarded(() => rules.answered(caller, { error }));
+    if (!isExpected(error)) broken ??= error;
+  }
+
   const world = {
     story,
     settle,
@@ -149,39 +182,32 @@ export async function openWorld(open: typeof openModuleCache) {
         server.end(holder);
       });
     },
-    call(caller: Omit<Caller, 'n' | 'at' | 'ms' | 'hearings' | 'abort' | 'partner' | 'outcome'>): Caller {
-      const partner = rules.mustShare(caller);
-      const { callers, hearings } = rules;
-      const abort = new AbortController();
-      const n = callers.length + 1;
-      const full: Caller = {
-        ...caller,
-        ...{ n, at: tick(), ms: now(), hearings, abort, partner, outcome: undefined },
-      };
-      callers.push(full);
-      const { module, produces, way, after } = caller;
-      const options = {
-        signal: abort.signal,
-        ...(way === 'strong' ? { consistency: 'strong' as const } : {}),
-        ...(after === undefined ? {} : { after: after.token }),
-      };
+    call(caller: Asked): Caller {
+      const { module, produces } = caller;
+      const full = arrive(caller, new AbortController());
+      const options = optionsOf(full);
       const answer = produces
         ? world.cache.getOrProduce(module, ({ signal }) => produce(module, signal), options)
         : world.cache.get(module, options);
       answer.then(
-        (found) => {
-          story.push(
-            `    (caller ${n} gets ${found === undefined ? 'nothing' : `${found.body}, ${found.source}`})`,
-          );
-          guarded(() => rules.answered(full, found ?? {}));
-        },
-        (error) => {
-          story.push(`    (caller ${n} gets an error: ${(error as Error).message})`);
-          guarded(() => rules.answered(full, { error }));
-          if (!isExpected(error)) broken ??= error;
-        },
+        (found) => answered(full, found),
+        (error) => failed(full, error),
       );
       return full;
+    },
+    /** Asks for all modules at once. */
+    callMany(how: Pick<Asked, 'way' | 'after'>): Caller[] {
+      const abort = new AbortController();
+      const callers = modules.map((module) => arrive({ ...how, module, produces: false, many: true }, abort));
+      world.cache.getMany(modules, optionsOf(callers[0] as Caller)).then(
+        (found) => {
+          for (const [index, caller] of callers.entries()) answered(caller, found[index]);
+        },
+        (error) => {
+          for (const caller of callers) failed(caller, error);
+        },
+      );
+      return callers;
     },
     async pass(ms: number): Promise<void> {
       for (let left = ms; left > 0; left -= GRAIN_MS) {

@@ -1,0 +1,166 @@
+import type { ReadRow } from './calls.js';
+import * as calls from './calls.js';
+import type { Pool } from './connection.js';
+import type { CacheEmitter } from './events.js';
+import { type Flight, type FlightResult, isNotThere } from './flight.js';
+import type { Journal } from './journal.js';
+import { type ArtifactId, nameOf, requireArtifactId } from './keys.js';
+import type { L1Entry } from './l1.js';
+import { checkRead, wrongShape } from './options.js';
+import type { ArtifactRequest, ReadOptions, ServedModule } from './types.js';
+import { createPatience, type Patience } from './waiting.js';
+
+/**
+ * Many reads at once: as many flights as there are modules that memory does not hold, which share one question to the
+ * database. Whether an answer may be kept, or given to whom, is decided by each flight as for a single read.
+ */
+export interface BatchContext {
+  readonly pool: Pool;
+  readonly journal: Journal;
+  readonly events: CacheEmitter;
+  catchUp(): Promise<boolean>;
+  readonly deadlineMs: number;
+  /** @throws ModuleCacheError MC103 */
+  requireOpen(): void;
+  isStrong(read: ReadOptions, patience: Patience): Promise<boolean>;
+  fromMemory(id: ArtifactId): L1Entry | undefined;
+  board(id: ArtifactId, alone: boolean, firstRead: () => Promise<ReadRow>): [Flight, boolean];
+}
+
+/** What is still to be answered, by name: a module that is asked for twice is read once. */
+type Wanted = Map<string, ArtifactId>;
+type Answers = Map<string, ServedModule | undefined>;
+
+/** An answer holds all its bodies at once. */
+const MAX_REQUESTS = 10_000;
+const MAX_TRIES = 3;
+
+export function createBatchReads(context: BatchContext) {
+  const { pool, journal, events } = context;
+
+  /** One question for all flights that begin before it is sent. */
+  function createQuestion() {
+    const ids: ArtifactId[] = [];
+    let send = (): void => {};
+    const rows = new Promise<void>((resolve) => {
+      send = resolve;
+    }).then(() => askFor(ids));
+    return {
+      add(id: ArtifactId): Promise<ReadRow> {
+        const index = ids.push(id) - 1;
+        return rows.then((all) => all[index] as ReadRow);
+      },
+      send(): void {
+        if (ids.length > 0) send();
+      },
+    };
+  }
+
+  async function askFor(ids: readonly ArtifactId[]): Promise<ReadRow[]> {
+    const rows = await pool.run((sql) => calls.getMany(sql, ids));
+    if (rows[0]?.token != null) return rows;
+    // No epoch yet, as for a single read.
+    await context.catchUp();
+    return pool.run((sql) => calls.getMany(sql, ids));
+  }
+
+  /** Moves from `wanted` to `answers` what memory may answer. */
+  async function takeFromMemory(
+    wanted: Wanted,
+    answers: Answers,
+    strong: boolean,
+    patience: Patience,
+  ): Promise<void> {
+    const found = [...wanted].flatMap(([name, id]) => {
+      const entry = context.fromMemory(id);
+      return entry === undefined ? [] : [{ name, entry }];
+    });
+    if (found.length === 0) return;
+    const entries = found.map(({ entry }) => entry);
+    const current = strong
+      ? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries)))
+      : undefined;
+    for (const [index, { name, entry }] of found.entries()) {
+      if (current !== undefined && current[index] !== true) continue;
+      wanted.delete(name);
+      answers.set(name, { ...entry.module, source: 'l1', cached: true });
+      events.emit('hit', { id: entry.id, source: 'l1' });
+    }
+  }
+
+  async function answer(wanted: Wanted, read: ReadOptions, patience: Patience): Promise<Answers> {
+    const answers: Answers = new Map();
+    const strong = await context.isStrong(read, patience);
+    const arrived = journal.position();
+    for (let tries = 1; wanted.size > 0; tries += 1) {
+      await takeFromMemory(wanted, answers, strong, patience);
+      context.requireOpen();
+      const question = createQuestion();
+      const boarded = [...wanted].map(([name, id]) => {
+        const [flight] = context.board(id, strong, () => question.add(id));
+        flight.join();
+        return { name, id, flight };
+      });
+      question.send();
+      try {
+        const results = await patience.wait(Promise.all(boarded.map(({ flight }) => resultOf(flight))));
+        for (const [index, { name, id }] of boarded.entries()) {
+          const { module, outdatedAt } = results[index] ?? { module: undefined, outdatedAt: undefined };
+          // It came with a flight from before; what is asked for anew goes into one question again.
+          if (outdatedAt !== undefined && outdatedAt <= arrived && tries < MAX_TRIES) continue;
+          wanted.delete(name);
+          answers.set(name, module);
+          if (module !== undefined) events.emit('hit', { id, source: 'l2' });
+        }
+      } finally {
+        for (const { flight } of boarded) flight.leave();
+      }
+    }
+    return answers;
+  }
+
+  return async (
+    requests: readonly ArtifactRequest[],
+    read: ReadOptions = {},
+  ): Promise<(ServedModule | undefined)[]> => {
+    context.requireOpen();
+    checkBatch(requests);
+    const names: string[] = [];
+    const wanted: Wanted = new Map();
+    for (const request of requests) {
+      const id = requireArtifactId(request ?? {});
+      const name = nameOf(id);
+      names.push(name);
+      wanted.set(name, id);
+    }
+    checkRead(read);
+    const patience = createPatience(read.deadlineMs ?? context.deadlineMs, read.signal);
+    try {
+      const answers = await patience.wait(answer(wanted, read, patience));
+      return names.map((name) => answers.get(name));
+    } finally {
+      patience.close();
+    }
+  };
+}
+
+/** Undefined for a miss. */
+async function resultOf(flight: Flight): Promise<FlightResult | undefined> {
+  try {
+    return await flight.result;
+  } catch (error) {
+    if (isNotThere(error)) return undefined;
+    throw error;
+  }
+}
+
+/** @throws ModuleCacheError MC003 */
+function checkBatch(requests: unknown): void {
+  if (!Array.isArray(requests)) throw wrongShape('requests is no array', 'Pass an array of { realm, path }.');
+  if (requests.length > MAX_REQUESTS) {
+    throw wrongShape(
+      `${requests.length} requests`,
+      `Ask for at most ${MAX_REQUESTS} at once: their bodies are held in memory together.`,
+    );
+  }
+}
