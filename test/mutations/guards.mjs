@@ -2,7 +2,7 @@ import { cache } from './guards/cache.mjs';
 import { claims } from './guards/claims.mjs';
 import { coherence } from './guards/coherence.mjs';
 import { flight, product } from './guards/flight.mjs';
-import { http, httpAnswers, httpPaths, httpProducer } from './guards/http.mjs';
+import { http, httpAnswers, httpPaths, httpProducer, httpReader } from './guards/http.mjs';
 import { journal, keys, l1, snapshot } from './guards/memory.mjs';
 import { events, session, waiting } from './guards/session.mjs';
 
@@ -24,6 +24,7 @@ export const allGuards = [
   waiting,
   events,
   http,
+  httpReader,
   httpProducer,
   httpAnswers,
   httpPaths,
