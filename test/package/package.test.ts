@@ -37,7 +37,14 @@ const exported = [
   ],
   ['createTranspiler'],
   ['SOURCE_HASH_HEADER', 'candidatesOf', 'compareWithStored', 'openDirectory', 'watchRealm'],
-  ['createModuleHandler', 'etagOf', 'matchesEtag'],
+  [
+    'createDefinitionProducer',
+    'createModuleHandler',
+    'createModuleProducer',
+    'createNodeListener',
+    'etagOf',
+    'matchesEtag',
+  ],
 ];
 
 describe('the packed package in an empty project', () => {
