@@ -2,8 +2,8 @@ import { misuse } from './misuse.js';
 
 /**
  * Which pages of other origins may load modules: none (the default), all (`true`), one, those of a list, or those for
- * which a function says so. A page loads a module of another origin only with this, whatever the script's attributes.
- * Credentials are not allowed: what is private to a cookie stays with its own origin.
+ * which a function says true; one that throws says no. A page loads a module of another origin only with this, whatever
+ * the attributes of its script. Credentials are not allowed: what is private to a cookie stays with its own origin.
  */
 export type Cors = boolean | string | readonly string[] | ((origin: string) => boolean);
 
@@ -38,7 +38,15 @@ export function createCors(cors: Cors = false): AddCors {
 /** One value for all requests, or a question for each. */
 function allowedOrigins(cors: Exclude<Cors, false>): string | ((origin: string) => boolean) {
   if (cors === true) return '*';
-  if (typeof cors === 'function') return cors;
+  if (typeof cors === 'function') {
+    return (origin) => {
+      try {
+        return cors(origin) === true;
+      } catch {
+        return false;
+      }
+    };
+  }
   if (cors === '*') return cors;
   const origins = typeof cors === 'string' ? [cors] : cors;
   if (!Array.isArray(origins) || !origins.every(isOrigin)) {

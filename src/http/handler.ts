@@ -4,13 +4,13 @@ import { createSourceGuard } from '../realm/guard.js';
 import type { ModuleSource } from '../realm/source.js';
 import { parseCoherenceToken } from '../snapshot.js';
 import type { Transpiler } from '../transpile/index.js';
-import type { ServedModule } from '../types.js';
 import { type Asked, failed, notFound, plain, refused, succeeded } from './answers.js';
 import { createCompressor } from './coding.js';
 import { type Cors, createCors } from './cors.js';
 import type { ImportMap } from './import-map.js';
 import { relativeUrl, requestedPath, requireBasePath, urlPathOf } from './paths.js';
-import { createModuleProducer, noSuchModule } from './producer.js';
+import { createDefinitionProducer, createModuleProducer } from './producer.js';
+import { createReader, folderOf, type Wanted } from './reader.js';
 
 /** `none`: for whoever asks there is no such module. */
 export type Visibility = 'public' | 'private' | 'none';
@@ -43,15 +43,14 @@ export interface ModuleHandlerOptions {
 }
 
 /**
- * A web-standard request handler that serves the compiled modules of one realm. It never rejects.
+ * A web-standard request handler that serves the compiled modules of one realm, and with `?definition` what they export
+ * and import. It never rejects.
  *
  * A URL object resolves dot segments before a handler sees them: behind Node's own server use `createNodeListener`.
  */
 export type ModuleHandler = (request: Request) => Promise<Response>;
 
 const METHODS = 'GET, HEAD, OPTIONS';
-/** How often the cache is asked again for a module whose source is another than it was made from. */
-const MAX_TRIES = 3;
 
 /** @throws ModuleCacheError MC001 for a realm that is none, MC107 for an option that cannot be used */
 export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandler {
@@ -59,43 +58,14 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
   const realm = requireRealm(options.realm);
   const basePath = requireBasePath(options.basePath ?? '/');
   const addCors = createCors(options.cors);
-  const producer = createModuleProducer(options);
   const compressor = createCompressor(options.compressedBytes ?? 32_000_000);
-  const guard = createSourceGuard({
+  const find = createReader({
     cache,
     realm,
     source,
-    ...(recheckMs === undefined ? {} : { recheckMs }),
+    guard: createSourceGuard({ cache, realm, source, ...(recheckMs === undefined ? {} : { recheckMs }) }),
+    producers: { transpile: createModuleProducer(options), definition: createDefinitionProducer(options) },
   });
-
-  /** @param path as it was asked for: memory knows canonical ones only, and needs no look at the source for them */
-  async function read(path: string, after: string | undefined, signal: AbortSignal): Promise<Found> {
-    if (after === undefined) {
-      const module = cache.peek({ realm, path, variant: producer.variant });
-      if (module !== undefined) return { module, canonicalPath: path, variant: producer.variant };
-    }
-    const canonicalPath = await source.resolve(path);
-    if (canonicalPath === undefined) throw noSuchModule(path);
-    // Under the name of its folder a module's relative specifiers start one folder higher.
-    const folder = folderOf(path);
-    const shifted = folder === folderOf(canonicalPath) ? undefined : { folder };
-    const variant = shifted === undefined ? producer.variant : `${producer.variant}~folder`;
-    const module = await cache.getOrProduce(
-      { realm, path: canonicalPath, variant },
-      ({ signal }) => producer.produce(canonicalPath, { signal, ...shifted }),
-      { signal, ...(after === undefined ? {} : { after }) },
-    );
-    return { module, canonicalPath, variant };
-  }
-
-  async function find(path: string, after: string | undefined, signal: AbortSignal): Promise<Found> {
-    for (let tries = 1; ; tries += 1) {
-      const found = await read(path, after, signal);
-      const { module, canonicalPath } = found;
-      if (module.source === 'produced' || module.source === 'coalesced' || tries > MAX_TRIES) return found;
-      if (await guard.isCurrent(canonicalPath, module)) return found;
-    }
-  }
 
   async function answer(request: Request): Promise<Response> {
     if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow: METHODS } });
@@ -118,14 +88,15 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
     if (visibility !== undefined && visible !== 'public' && visible !== 'private') return notFound();
 
     const { path } = requested;
-    const found = await find(path, after, request.signal);
+    const kind = url.searchParams.has('definition') ? 'definition' : 'transpile';
+    const wanted: Wanted = { path, kind, after, signal: request.signal };
+    const found = await find(wanted);
     const { module, canonicalPath } = found;
     const asked: Asked = {
       ...found,
       request,
       otherUrl: path === canonicalPath && url.search === '' ? undefined : path + url.search,
-      contentLocation:
-        path === canonicalPath ? undefined : relativeUrl(folderOf(path), urlPathOf(canonicalPath)),
+      contentLocation: path === canonicalPath ? undefined : ownUrl(path, canonicalPath, kind),
       cacheControl: visible === undefined ? 'no-cache' : `${visible}, no-cache`,
       vary: visible === 'private' ? ['cookie', 'authorization'] : [],
     };
@@ -152,13 +123,9 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
   };
 }
 
-interface Found {
-  readonly module: ServedModule;
-  readonly canonicalPath: string;
-  readonly variant: string;
-}
-
-const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
+/** Of a module, relative to the URL under which it was asked for by another name. */
+const ownUrl = (path: string, canonicalPath: string, kind: Wanted['kind']): string =>
+  relativeUrl(folderOf(path), urlPathOf(canonicalPath)) + (kind === 'definition' ? '?definition' : '');
 
 function isToken(text: string): boolean {
   try {

@@ -9,6 +9,7 @@ export {
 export type { ImportMap } from './import-map.js';
 export { createNodeListener, type NodeListener } from './node.js';
 export {
+  createDefinitionProducer,
   createModuleProducer,
   type ModuleProducer,
   type ModuleProducerOptions,

@@ -25,13 +25,18 @@ export function requestedPath(
   if (!`${url.pathname}/`.startsWith(basePath)) return 'outside';
   try {
     const path = decodeURIComponent(url.pathname.slice(basePath.length));
-    // Windows would take a backslash for a separator.
-    if (path.includes('\\')) return 'malformed';
+    if (isSloppy(path)) return 'malformed';
     return path === '' || normalizePath(realm, path) !== null ? { path } : 'malformed';
   } catch {
     return 'malformed';
   }
 }
+
+/**
+ * Whether a file system could find a file by this path although it has another one: an empty segment, or a backslash on
+ * Windows. A module must not be cached under two paths, of which an invalidation names one.
+ */
+export const isSloppy = (path: string): boolean => path.includes('//') || path.includes('\\');
 
 /**
  * Whether a raw request target has a `.` or `..` segment or a backslash, also percent-encoded. A URL object resolves

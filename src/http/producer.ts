@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { ModuleCacheError } from '../errors.js';
 import { requireRealm } from '../keys.js';
 import { SOURCE_HASH_HEADER } from '../realm/hash.js';
-import type { ModuleSource } from '../realm/source.js';
-import type { Transpiler } from '../transpile/index.js';
+import type { ModuleSource, SourceFile } from '../realm/source.js';
+import type { TranspileResult, Transpiler } from '../transpile/index.js';
 import type { Product } from '../types.js';
 import { etagOf } from './etag.js';
 import { createImportMapper, type ImportMap } from './import-map.js';
@@ -50,8 +50,7 @@ export function createModuleProducer(options: ModuleProducerOptions): ModuleProd
   return {
     variant,
     async produce(path, { signal, folder } = {}) {
-      const file = await source.read(path);
-      if (file === undefined) throw noSuchModule(path);
+      const file = await readModule(source, path);
       const { resolve, found } = createSpecifierResolver({ realm, source, mapper }, path, folder);
       const result = await transpiler.transpile({
         realm,
@@ -60,16 +59,56 @@ export function createModuleProducer(options: ModuleProducerOptions): ModuleProd
         resolve,
         ...(signal === undefined ? {} : { signal }),
       });
-      return {
-        ...result,
-        dependencyKeys: [...result.dependencyKeys, ...found],
-        headers: {
-          ...result.headers,
-          [SOURCE_HASH_HEADER]: file.hash,
-          etag: etagOf(path, variant, result.body),
-          ...(file.lastModified === undefined ? {} : { 'last-modified': file.lastModified.toUTCString() }),
-        },
-      };
+      const dependencyKeys = [...result.dependencyKeys, ...found];
+      return productOf({ ...result, dependencyKeys }, path, variant, file);
+    },
+  };
+}
+
+/**
+ * Makes what `?definition` is answered with: artifacts of the kind `definition`, JSON that says what a module exports
+ * and imports.
+ *
+ * @throws ModuleCacheError MC001 for a realm that is none
+ */
+export function createDefinitionProducer({
+  source,
+  transpiler,
+  ...options
+}: Omit<ModuleProducerOptions, 'imports'>): ModuleProducer {
+  const realm = requireRealm(options.realm);
+  const variant = transpiler.definitionVariant;
+  return {
+    variant,
+    async produce(path, { signal } = {}) {
+      const file = await readModule(source, path);
+      const aborting = signal === undefined ? {} : { signal };
+      const result = await transpiler.define({ realm, path, source: file.text, ...aborting });
+      return productOf(result, path, variant, file);
+    },
+  };
+}
+
+async function readModule(source: ModuleSource, path: string): Promise<SourceFile> {
+  const file = await source.read(path);
+  if (file === undefined) throw noSuchModule(path);
+  return file;
+}
+
+/** With what tells later whether it is still of this source, and what it is to be called. */
+function productOf(
+  result: TranspileResult,
+  path: string,
+  variant: string,
+  { hash, lastModified }: SourceFile,
+): Product {
+  return {
+    ...result,
+    headers: {
+      ...result.headers,
+      [SOURCE_HASH_HEADER]: hash,
+      etag: etagOf(path, variant, result.body),
+      ...(lastModified === undefined ? {} : { 'last-modified': lastModified.toUTCString() }),
     },
   };
 }

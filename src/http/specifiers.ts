@@ -1,7 +1,7 @@
 import type { ModuleSource } from '../realm/source.js';
 import { moduleUrl } from '../transpile/specifiers.js';
 import type { ImportMapper } from './import-map.js';
-import { relativeUrl, urlPathOf } from './paths.js';
+import { isSloppy, relativeUrl, urlPathOf } from './paths.js';
 
 export interface SpecifierResolver {
   /** What stands instead of a specifier; undefined leaves it as it is written. */
@@ -41,7 +41,8 @@ export function createSpecifierResolver(
   /** The URL of the module that a percent-encoded path of the realm stands for. */
   async function own(pathname: string, suffix: string): Promise<string | undefined> {
     const target = decoded(pathname);
-    const canonicalPath = target === undefined ? undefined : await source.resolve(target);
+    if (target === undefined || isSloppy(target)) return undefined;
+    const canonicalPath = await source.resolve(target);
     if (canonicalPath === undefined) return undefined;
     found.add(canonicalPath);
     return relativeUrl(folder, urlPathOf(canonicalPath)) + suffix;

@@ -27,6 +27,15 @@ test.each<[string, Cors, string | undefined, string | null, string]>([
   ['a list without it', [APP], OTHER, null, 'accept-encoding, origin'],
   ['a list, without an origin', [APP], undefined, null, 'accept-encoding, origin'],
   ['a function', (origin) => origin.endsWith('.example'), OTHER, OTHER, 'accept-encoding, origin'],
+  [
+    'a function that fails',
+    () => {
+      throw new Error('no list');
+    },
+    OTHER,
+    null,
+    'accept-encoding, origin',
+  ],
   ['a function that refuses', () => false, OTHER, null, 'accept-encoding, origin'],
 ])('%s', async (_, cors, origin, allow, vary) => {
   expect(await allowed(cors, origin)).toEqual([allow, vary]);

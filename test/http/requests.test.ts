@@ -18,9 +18,11 @@ test.each([
   ['an escaped NUL', '/a%00.ts', 400],
   ['an escaped question mark', '/a%3fb.ts', 400],
   ['an empty first segment', '//a.ts', 400],
+  ['an empty segment, by which a file would be found', '/lib//a.ts', 400],
   ['a path over the limit', `/${'x'.repeat(2100)}.ts`, 400],
 ])('%s is refused: %s', async (_, path, status) => {
   await modules.write('data.json', '{}');
+  await modules.write('lib/a.ts', 'export {};');
   const response = await (await modules.serve())(path);
   expect([response.status, response.headers.get('cache-control')]).toEqual([status, 'no-store']);
 });

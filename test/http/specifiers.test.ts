@@ -59,6 +59,7 @@ describe('relative specifiers', () => {
 
   test('that lead to no module, out of the realm or to another host are left as they are written', async () => {
     const specifiers = [
+      './/a',
       './none',
       './data.json',
       './style.css',

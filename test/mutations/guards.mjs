@@ -4,7 +4,7 @@ import { claims } from './guards/claims.mjs';
 import { coherence } from './guards/coherence.mjs';
 import { failures, lookup, production, scope } from './guards/definition.mjs';
 import { failure, flight, product } from './guards/flight.mjs';
-import { http, httpAnswers, httpPaths, httpProducer } from './guards/http.mjs';
+import { http, httpAnswers, httpPaths, httpProducer, httpReader } from './guards/http.mjs';
 import { journal, keys, l1, snapshot } from './guards/memory.mjs';
 import { events, session, waiting } from './guards/session.mjs';
 
@@ -28,6 +28,7 @@ export const allGuards = [
   waiting,
   events,
   http,
+  httpReader,
   httpProducer,
   httpAnswers,
   httpPaths,

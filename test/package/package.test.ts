@@ -38,7 +38,14 @@ const exported = [
   ['createTranspiler'],
   ['createDefinitionLookup'],
   ['SOURCE_HASH_HEADER', 'candidatesOf', 'compareWithStored', 'openDirectory', 'watchRealm'],
-  ['createModuleHandler', 'etagOf', 'matchesEtag'],
+  [
+    'createDefinitionProducer',
+    'createModuleHandler',
+    'createModuleProducer',
+    'createNodeListener',
+    'etagOf',
+    'matchesEtag',
+  ],
 ];
 
 describe('the packed package in an empty project', () => {

@@ -15,9 +15,28 @@ export const http = {
       name: 'etag and body are of one version',
       text: 'await succeeded(asked, module, compressor);',
       without:
-        'await succeeded(asked, { ...module, headers: (await find(path, after, request.signal)).module.headers }, compressor);',
+        'await succeeded(asked, { ...module, headers: (await find(wanted)).module.headers }, compressor);',
       test: [HANDLER, 'trap: the etag is taken from one version and the body from the next'],
     },
+    {
+      name: 'visibility is not remembered',
+      text: 'visibility === undefined ? undefined : await visibility(request);',
+      without:
+        'visibility === undefined ? undefined : await ((options as { was?: unknown }).was ??= visibility(request));',
+      test: [VISIBILITY, 'a change takes effect at the next request, although the module is in memory'],
+    },
+    {
+      name: 'what is not known to be visible is not',
+      text: "if (visibility !== undefined && visible !== 'public' && visible !== 'private') return notFound();",
+      without: "if (visible === 'none') return notFound();",
+      test: [VISIBILITY, 'what is not known to be visible is not: another word, or a question that fails'],
+    },
+  ],
+};
+
+export const httpReader = {
+  file: 'src/http/reader.ts',
+  guards: [
     {
       name: 'a read with a token does not take what memory has at once',
       text: '    if (after === undefined) {\n',
@@ -41,19 +60,6 @@ export const http = {
       text: 'if (await guard.isCurrent(canonicalPath, module)) return found;',
       without: 'return found;',
       test: [GUARD, 'is not served for ever out of l1'],
-    },
-    {
-      name: 'visibility is not remembered',
-      text: 'visibility === undefined ? undefined : await visibility(request);',
-      without:
-        'visibility === undefined ? undefined : await ((options as { was?: unknown }).was ??= visibility(request));',
-      test: [VISIBILITY, 'a change takes effect at the next request, although the module is in memory'],
-    },
-    {
-      name: 'what is not known to be visible is not',
-      text: "if (visibility !== undefined && visible !== 'public' && visible !== 'private') return notFound();",
-      without: "if (visible === 'none') return notFound();",
-      test: [VISIBILITY, 'what is not known to be visible is not: another word, or a question that fails'],
     },
     {
       name: 'a module under the name of its folder is a product of its own',
@@ -113,10 +119,10 @@ export const httpPaths = {
   file: 'src/http/paths.ts',
   guards: [
     {
-      name: 'a backslash is no part of a path',
-      text: "    if (path.includes('\\\\')) return 'malformed';\n",
+      name: 'a path is spelled in one way',
+      text: "    if (isSloppy(path)) return 'malformed';\n",
       without: '',
-      test: [REQUESTS, 'an encoded backslash is refused'],
+      test: [REQUESTS, 'an empty segment, by which a file would be found is refused'],
     },
     {
       name: 'the raw target is percent-decoded before it is judged',
