@@ -31,7 +31,7 @@ export function createFailures(): Failures {
   return {
     mark: () => ({ [FAILURE_HEADER]: randomUUID() }),
     noteTold({ [FAILURE_HEADER]: mark }) {
-      // Clients before 0.3 mark all of theirs alike.
+      // Earlier clients mark all of theirs alike.
       if (typeof mark !== 'string') return;
       const now = performance.now();
       for (const [id, at] of toldAt) {

@@ -386,7 +386,11 @@ describe('errors of dependencies', () => {
       'a.ts': { definition: 'a', dependencies: ['b.ts', 'c.ts', 'absent.ts'], errors: [shared] },
       'b.ts': { error: { message: 'b is broken', line: 1 }, dependencies: ['d.ts'], errors: [shared] },
       'c.ts': { definition: 'c', dependencies: ['d.ts', 'a.ts'] },
-      'd.ts': { error: { message: 'd is broken' }, dependencies: ['b.ts', 'a.ts'], errors: [shared] },
+      'd.ts': {
+        error: { message: 'd is broken' },
+        dependencies: ['b.ts', 'a.ts'],
+        errors: [shared, { path: 'b.ts', message: 'b is broken' }],
+      },
     });
     const here = lookupOn(peer, { produce });
     await here.lookupMany(['a.ts', 'b.ts', 'c.ts', 'd.ts']);
@@ -442,7 +446,7 @@ describe('errors of dependencies', () => {
   test('of another realm are told only to who may see that realm', async () => {
     const secret = newRealm();
     const visibility = async (user: string | undefined, of: string): Promise<Visibility> =>
-      of === realm ? 'public' : user === 'ada' ? 'private' : 'none';
+      of === realm || user === 'ada' ? 'public' : 'none';
     const produce = (): DefinitionResult<Json> => ({ error: { message: 'a secret' } });
     const elsewhere = createDefinitionLookup({ cache: peer.cache, realm: secret, visibility, produce });
     expect(await elsewhere.lookup('b.ts', { user: 'ada' })).toMatchObject({ status: 'error' });

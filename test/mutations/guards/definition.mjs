@@ -21,8 +21,8 @@ export const lookup = {
     },
     {
       name: 'errors of a realm that the user may not see are not told',
-      text: 'return scope === undefined\n          ?',
-      without: 'return scope === null\n          ?',
+      text: 'names.map((name) => scopeIn(name.realm))',
+      without: 'names.map((name) => scopeIn(name.realm && realm))',
       test: [LOOKUP, 'of another realm are told only to who may see that realm'],
     },
     {

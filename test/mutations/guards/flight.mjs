@@ -203,10 +203,7 @@ export const flight = {
       name: 'a failure is kept for a second only',
       text: 'expiresInMs: FAILURE_LIFE_MS,',
       without: 'expiresInMs: null,',
-      test: [
-        SINGLE_FLIGHT,
-        'all get the error that their producer threw, and a later caller has it produced again',
-      ],
+      test: [CLAIMS, 'a failure that another process was told of is not told to who comes later'],
     },
     {
       name: 'a failure without the claim is not kept',
