@@ -4,6 +4,7 @@ import { coherence } from './guards/coherence.mjs';
 import { flight, product } from './guards/flight.mjs';
 import { http } from './guards/http.mjs';
 import { journal, keys, l1, snapshot } from './guards/memory.mjs';
+import * as realm from './guards/realm.mjs';
 import { events, session, waiting } from './guards/session.mjs';
 
 /**
@@ -24,6 +25,7 @@ export const allGuards = [
   waiting,
   events,
   http,
+  ...Object.values(realm),
 ].flatMap(({ file, guards }) =>
   guards.map(({ test: [testFile, name], ...guard }) => ({ file, ...guard, test: { file: testFile, name } })),
 );

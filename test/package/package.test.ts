@@ -36,7 +36,15 @@ const exported = [
     'openModuleCache',
   ],
   ['createTranspiler'],
-  ['SOURCE_HASH_HEADER', 'candidatesOf', 'compareWithStored', 'openDirectory', 'watchRealm'],
+  [
+    'SOURCE_HASH_HEADER',
+    'candidatesOf',
+    'compareWithStored',
+    'createSourceGuard',
+    'openDirectory',
+    'openTable',
+    'watchRealm',
+  ],
   ['createModuleHandler', 'etagOf', 'matchesEtag'],
 ];
 
