@@ -1,6 +1,6 @@
 import type { Sql } from 'postgres';
 import { ModuleCacheError } from '../errors.js';
-import { findTable } from '../realm/index.js';
+import { findTable } from '../realm/table-columns.js';
 import type { ModulesConfig, TablePlace } from './modules.js';
 
 /**

@@ -11,7 +11,7 @@ export interface CompareOptions {
   signal?: AbortSignal;
 }
 
-/** Modules looked up, and invalidated, at a time; and how many of them are read at once. */
+/** Artifacts looked up, and their modules invalidated, at a time; and how many of them are read at once. */
 const PAGE = 1_000;
 const READERS = 8;
 
@@ -33,10 +33,10 @@ export async function compareWithStored(
   if (source.isTransactional) return [];
   const realm = requireRealm(realmUrl);
   const stored = new Map<string, Set<string>>();
-  const changed: string[] = [];
+  const changed = new Set<string>();
   const invalidate = async (paths: string[]): Promise<void> => {
     if (paths.length > 0) await cache.invalidate(realm, paths);
-    changed.push(...paths);
+    for (const path of paths) changed.add(path);
   };
   for await (const page of storedModules(sql, realm)) {
     for (const { path } of page) {
@@ -46,7 +46,7 @@ export async function compareWithStored(
     await invalidate(await selectConcurrently(page, (module) => hasChanged(source, module), signal));
   }
   await invalidate(await newlyMeant(source, stored, signal));
-  return changed;
+  return [...changed];
 }
 
 interface StoredModule {
@@ -56,30 +56,31 @@ interface StoredModule {
   readonly isDefined: boolean;
 }
 
-/** Without bodies, and in pages of whole modules: a realm may have a hundred thousand. */
+/** Without bodies, and in pages by the primary key: a realm may have a hundred thousand. */
 async function* storedModules(sql: Sql, realm: string): AsyncGenerator<StoredModule[], void, undefined> {
-  for (let last = ''; ; ) {
+  let last = ['', '', ''];
+  for (;;) {
+    // Whether it is dead is asked only of those on the page: that is what takes long.
     const rows = await sql`
-      select
-        canonical_path,
-        json_agg(distinct headers ->> ${SOURCE_HASH_HEADER}::text)::text,
-        bool_or(kind = 'definition')::text
+      select canonical_path, kind, variant, status, headers ->> ${SOURCE_HASH_HEADER}::text
       from module_cache.artifacts
-      where realm_url = ${realm}::text and canonical_path > ${last}::text and status <> 'dead'
-      group by canonical_path
-      order by canonical_path
+      where realm_url = ${realm}::text
+        and (canonical_path, kind, variant) > (${last[0] as string}::text, ${last[1] as string}::text, ${last[2] as string}::text)
+      order by canonical_path, kind, variant
       limit ${String(PAGE)}::text::integer`.values();
+    const modules = new Map<string, { path: string; hashes: (string | null)[]; isDefined: boolean }>();
     // After an error in the middle of a result postgres.js 3.4 leaves holes at the beginning of the next one.
-    const page = rows
-      .filter((row) => row !== undefined)
-      .map(([path, hashes, isDefined]) => ({
-        path: path as string,
-        hashes: JSON.parse(hashes as string) as (string | null)[],
-        isDefined: isDefined === 'true',
-      }));
-    yield page;
+    const page = rows.filter((row) => row !== undefined) as string[][];
+    for (const [path, kind, , status, hash] of page as [string, string, string, string, string | null][]) {
+      if (status === 'dead') continue;
+      const module = modules.get(path) ?? { path, hashes: [], isDefined: false };
+      module.hashes.push(hash);
+      module.isDefined ||= kind === 'definition';
+      modules.set(path, module);
+    }
+    yield [...modules.values()];
     if (page.length < PAGE) return;
-    last = page[page.length - 1]?.path as string;
+    last = page[page.length - 1] as string[];
   }
 }
 

@@ -111,7 +111,7 @@ function stampOf({ ino, size, mtimeNs, ctimeNs, ctimeMs }: BigIntStats): string 
   return `${stamp}-${process.pid}-${uniqueStamps}`;
 }
 
-export function isInside(root: string, file: string): boolean {
+function isInside(root: string, file: string): boolean {
   const inside = relative(root, file);
   return inside !== '' && inside !== '..' && !inside.startsWith(`..${sep}`) && !isAbsolute(inside);
 }

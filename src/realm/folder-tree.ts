@@ -44,7 +44,7 @@ export async function watchFolderTree(
   watchFolder: typeof watch = watch,
 ): Promise<FolderChanges> {
   const folders = new Map<string, Folder>();
-  const links = createLinks(root, filesBelow);
+  const links = createLinks(filesBelow);
   const dirty = new Set<string>();
   /** Those whose watcher may be of another folder that had this name. */
   const replaced = new Set<string>();

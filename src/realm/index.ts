@@ -3,7 +3,6 @@ export { openDirectory } from './directory.js';
 export { createSourceGuard, type SourceGuard, type SourceGuardOptions } from './guard.js';
 export { candidatesOf, type ModuleSource, type SourceFile } from './source.js';
 export { openTable, type TableOptions } from './table.js';
-export { type Column, type FoundTable, findTable } from './table-columns.js';
 export {
   type ModuleProducer,
   type WarmOptions,

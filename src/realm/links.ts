@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
-import { isInside, orAbsent } from './directory.js';
+import { orAbsent } from './directory.js';
 
 /** The symbolic links in a folder, and with them the further names of files in it. All paths are absolute. */
 export interface Links {
@@ -16,8 +16,9 @@ export interface Links {
 /** Links that lead to the folder they are in give each file names without end. */
 const MAX_NAMES = 200;
 
-export function createLinks(root: string, filesBelow: (path: string) => Iterable<string>): Links {
-  /** Where each leads; undefined for nowhere, and for out of the folder. */
+/** @param filesBelow of the folder only, so that a link that leaves it names nothing */
+export function createLinks(filesBelow: (path: string) => Iterable<string>): Links {
+  /** Where each leads; undefined for nowhere. */
   const links = new Map<string, string | undefined>();
 
   function noteNames(link: string, target: string | undefined, changed: Set<string>): void {
@@ -33,8 +34,7 @@ export function createLinks(root: string, filesBelow: (path: string) => Iterable
     },
     async refresh(changed) {
       for (const [link, before] of links) {
-        const file = await orAbsent(realpath(link)).catch(() => undefined);
-        const target = file !== undefined && (file === root || isInside(root, file)) ? file : undefined;
+        const target = await orAbsent(realpath(link)).catch(() => undefined);
         if (target === before) continue;
         links.set(link, target);
         noteNames(link, before, changed);

@@ -93,12 +93,19 @@ export async function watchRealm(options: WatchOptions): Promise<RealmWatcher> {
   // What came while it started waits for this.
   schedule.touch();
 
+  async function shutDown(): Promise<void> {
+    // What the kernel has to tell already is heard: between these two.
+    await nextTurn();
+    await nextTurn();
+    await schedule.close().catch(onError);
+    changes?.close();
+  }
+  let closing: Promise<void> | undefined;
+
   return {
-    async close() {
-      // What the kernel has to tell already is heard.
-      await nextTurn();
-      await schedule.close().catch(onError);
-      changes?.close();
+    close() {
+      closing ??= shutDown();
+      return closing;
     },
   };
 }

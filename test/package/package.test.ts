@@ -37,7 +37,16 @@ const exported = [
   ],
   ['createTranspiler'],
   ['createDefinitionLookup'],
-  ['SOURCE_HASH_HEADER', 'candidatesOf', 'compareWithStored', 'openDirectory', 'watchRealm'],
+  [
+    'SOURCE_HASH_HEADER',
+    'candidatesOf',
+    'compareWithStored',
+    'createSourceGuard',
+    'openDirectory',
+    'openTable',
+    'warmRealm',
+    'watchRealm',
+  ],
   [
     'createDefinitionProducer',
     'createModuleHandler',
