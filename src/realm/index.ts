@@ -4,7 +4,6 @@ export { createSourceGuard, type SourceGuard, type SourceGuardOptions } from './
 export { candidatesOf, type ModuleSource, type SourceFile } from './source.js';
 export { openTable, type TableOptions } from './table.js';
 export {
-  type ModuleProducer,
   type WarmOptions,
   type WarmProgress,
   type WarmResult,

@@ -4,12 +4,6 @@ import type { Product } from '../types.js';
 import { createSourceGuard } from './guard.js';
 import type { ModuleSource } from './source.js';
 
-/** Makes the artifacts of one variant from the modules of a realm. */
-export interface ModuleProducer {
-  readonly variant: string;
-  produce(path: string, context: { readonly signal: AbortSignal }): Promise<Product>;
-}
-
 export interface WarmProgress {
   /** Modules of the source; all other figures are parts of it. */
   readonly total: number;
@@ -33,7 +27,11 @@ export interface WarmOptions {
   /** URL of the realm. */
   realm: string;
   source: ModuleSource;
-  producer: ModuleProducer;
+  /** Makes the artifacts of one variant, such as `createModuleProducer`. */
+  producer: {
+    readonly variant: string;
+    produce(path: string, context: { readonly signal: AbortSignal }): Promise<Product>;
+  };
   /** Modules in production at once. */
   concurrency: number;
   /** Ends it between two modules; what was compiled is stored. */

@@ -2,7 +2,7 @@ import { rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
-import { createModuleHandler } from '../../src/http/index.js';
+import { createModuleHandler, createModuleProducer } from '../../src/http/index.js';
 import {
   createSourceGuard,
   type ModuleSource,
@@ -221,7 +221,8 @@ describe('a guard that ties modules to their sources', () => {
       const handle = createModuleHandler({ cache, realm, source, transpiler });
       await disk.write('bad.ts', 'export const = 3;');
       expect((await handle(new Request('http://localhost/bad.ts'))).status).toBe(422);
-      const request = { realm, path: 'bad.ts', variant: transpiler.variant };
+      const { variant } = createModuleProducer({ realm, source, transpiler });
+      const request = { realm, path: 'bad.ts', variant };
       const error = cache.peek(request) as CachedModule;
       expect([error.status, error.headers[SOURCE_HASH_HEADER]]).toEqual(['error', expect.any(String)]);
       await disk.write('bad.ts', 'export const x = 3;');

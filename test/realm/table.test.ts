@@ -78,30 +78,36 @@ describe('modules in a table', () => {
   });
 
   test.each([
-    [{}, 'more than one column of the table could be meant', 'Pass pathColumn, one of: path, name.'],
+    [{}, 'more than one column of the table could be meant', 'Pass pathColumn, one of: filename, name.'],
     [
-      { pathColumn: 'path' },
+      { pathColumn: 'filename' },
       'no column of the table could be meant',
-      'Pass sourceColumn, one of: path, name, other.',
+      'Pass sourceColumn, one of: filename, name, other.',
     ],
     [
       { pathColumn: 'none' },
       'the table has no such column of text',
-      'Pass pathColumn, one of: path, name, other.',
+      'Pass pathColumn, one of: filename, name, other.',
     ],
     [
       { pathColumn: 'id' },
       'the table has no such column of text',
-      'Pass pathColumn, one of: path, name, other.',
+      'Pass pathColumn, one of: filename, name, other.',
     ],
     [
-      { pathColumn: 'path', sourceColumn: 'name', realmColumn: 'id' },
+      { pathColumn: 'filename', sourceColumn: 'name', realmColumn: 'id' },
       'the table has no such column of text',
-      'Pass realmColumn, one of: path, name, other.',
+      'Pass realmColumn, one of: filename, name, other.',
     ],
   ])('columns that cannot be told are asked for: %j', async (options, message, hint) => {
-    await sql`create table if not exists unclear (id int, path text, name text, other text, source bytea)`;
+    await sql`create table if not exists unclear (id int, filename text, name text, other text, source bytea)`;
     await expect(open('unclear', options)).rejects.toMatchObject({ code: 'MC107', message, hint });
+  });
+
+  test('beside a path and a source no other column is meant', async () => {
+    await sql`create table clear (path text, name text, source text, body text)`;
+    await sql`insert into clear values ('a.ts', 'b.ts', 'meant', 'not meant')`;
+    expect((await (await open('clear')).read('a.ts'))?.text).toBe('meant');
   });
 
   test('odd paths, and rows without a source, are no modules', async () => {
