@@ -112,15 +112,15 @@ export async function watchFolderTree(
   /** Forgets a folder and what is in it; all of that may have changed. */
   function forget(folder: string, changed: Set<string>): void {
     unwatched.delete(folder);
-    for (const [path, { watcher, entries }] of folders) {
-      if (path !== folder && !path.startsWith(folder + sep)) continue;
+    const gone = [...folders].filter(([path]) => path === folder || path.startsWith(folder + sep));
+    // Links first: what they name may go with them.
+    for (const [path, { entries }] of gone)
+      for (const [name, kind] of entries) if (kind === 'link') links.delete(join(path, name), changed);
+    for (const [path, { watcher, entries }] of gone) {
       watcher.close();
       replaced.delete(path);
-      for (const [name, kind] of entries) {
-        if (kind === 'file') changed.add(join(path, name));
-        if (kind === 'link') links.delete(join(path, name), changed);
-      }
       folders.delete(path);
+      for (const [name, kind] of entries) if (kind === 'file') changed.add(join(path, name));
     }
   }
 

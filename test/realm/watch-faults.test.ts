@@ -1,6 +1,6 @@
-import { type watch, writeFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { watch, writeFileSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { ModuleCache } from '../../src/cache.js';
 import { watchFolderTree } from '../../src/realm/folder-tree.js';
@@ -128,6 +128,26 @@ describe('a watched folder, when things go wrong', () => {
       hint: expect.stringMatching(/max_user_watches.*usePolling/),
     });
     expect(closed).toEqual([disk.folder]);
+  });
+
+  test('trap: a module is written after a new folder was read, and before it is watched', async () => {
+    const lateWriting = ((folder: string, listener: () => void) => {
+      if (basename(folder) === 'new') writeFileSync(join(folder, 'late.ts'), 'late');
+      return watch(folder, listener);
+    }) as typeof watch;
+    let touched = false;
+    const onChange = (): void => {
+      touched = true;
+    };
+    const options = { root: disk.folder, onChange, onError: (error: unknown) => disk.errors.push(error) };
+    const changes = await watchFolderTree(options, lateWriting);
+    try {
+      await mkdir(join(disk.folder, 'new'));
+      await until(() => touched, { what: 'the new folder is noticed' });
+      expect(await changes.collect()).toEqual(['new/late.ts']);
+    } finally {
+      changes.close();
+    }
   });
 
   test('what is written while it starts and compares is never missed', async () => {

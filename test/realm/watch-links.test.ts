@@ -63,6 +63,16 @@ describe.each([
     await disk.seen('current/b.ts');
   });
 
+  test('a folder is moved with a link in it and with what that leads to', async () => {
+    await disk.write('old/a/real/x.ts');
+    await link('../a/real', 'old/a/way');
+    await disk.write('old/b/y.ts');
+    await link('../a/real', 'old/b/way');
+    await watch();
+    await rename(at('old'), at('new'));
+    await disk.seen('old/a/way/x.ts', 'old/b/way/x.ts', 'new/a/way/x.ts', 'new/b/way/x.ts');
+  });
+
   test('a link that leaves the folder is not followed, and names no module', async () => {
     await writeFile(join(outside, 'secret.ts'), 'secret');
     await link(outside, 'linked');

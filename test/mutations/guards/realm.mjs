@@ -100,9 +100,16 @@ export const tree = {
       test: [WATCH, 'trap: a folder is made and deleted again and again'],
     },
     {
+      name: 'realm: a folder is watched before it is read',
+      text: "      watcher = watchFolder(folder, (type, name) => onEvent(folder, type, name));\n      watcher.on('error', () => {\n        replaced.add(folder);\n        note(folder);\n      });\n      const stats = await lstat(folder, { bigint: true });\n      const found = await readdir(folder, { withFileTypes: true });\n",
+      without:
+        "      const stats = await lstat(folder, { bigint: true });\n      const found = await readdir(folder, { withFileTypes: true });\n      watcher = watchFolder(folder, (type, name) => onEvent(folder, type, name));\n      watcher.on('error', () => {\n        replaced.add(folder);\n        note(folder);\n      });\n",
+      test: [FAULTS, 'trap: a module is written after a new folder was read, and before it is watched'],
+    },
+    {
       name: 'realm: what is in a folder that was moved has changed',
-      text: "        if (kind === 'file') changed.add(join(path, name));\n",
-      without: '',
+      text: "if (kind === 'file') changed.add(join(path, name));",
+      without: "if (kind === 'link') changed.add(join(path, name));",
       test: [WATCH, 'a folder is renamed, and renamed back'],
     },
     {
