@@ -53,7 +53,8 @@ withModules(
     .argument(...dir)
     .option('--port <n>', 'port to listen on, 0 for any free one', wholeNumber(0, 65_535), 3000)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
-    .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2),
+    .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2)
+    .option('--cors <origin>', 'origin whose pages may load modules, * for any'),
 ).action(async (dir: string | undefined, options) => {
   const { serve } = await import('./serve.js');
   await serve(dir, options);

@@ -9,6 +9,7 @@ export interface WorkerConfig {
   readonly listenUrl: string | undefined;
   readonly host: string;
   readonly port: number;
+  readonly cors: string | undefined;
   readonly number: number;
 }
 

@@ -14,6 +14,14 @@ const tell = (message: FromWorker): void => void process.send?.(message);
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
 
+/** While the database is away every request fails, and one line a second says it. */
+let warnedAt = Number.NEGATIVE_INFINITY;
+function warnNowAndThen(message: string): void {
+  if (performance.now() - warnedAt < 1_000) return;
+  warnedAt = performance.now();
+  tell({ type: 'warning', message });
+}
+
 async function work(): Promise<void> {
   const cache = await openModuleCache({
     connection: config.databaseUrl ?? {},
@@ -33,7 +41,9 @@ async function work(): Promise<void> {
   const { realm, imports } = config.modules;
   const handler = createModuleHandler({
     ...{ cache, realm, imports, source, transpiler },
+    ...(config.cors === undefined ? {} : { cors: config.cors }),
     peer: String(config.number),
+    onError: (error) => warnNowAndThen(describe(error)),
   });
   const server = createServer(createNodeListener(handler));
 

@@ -20,6 +20,8 @@ export interface ServeOptions extends ServerOptions, ModulesOptions {
   port: number;
   host: string;
   workers: number;
+  /** Origin whose pages may load modules; `*` for any. */
+  cors?: string;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
@@ -71,10 +73,10 @@ async function run(
     : followTable(named, named.place, options.realm !== undefined, server, context));
 
   stop.throwIfAborted();
-  const { listenUrl, host, port } = options;
+  const { listenUrl, host, port, cors } = options;
   workers = await startWorkers({
     count: options.workers,
-    config: { modules: config, databaseUrl, listenUrl, host, port },
+    config: { modules: config, databaseUrl, listenUrl, host, port, cors },
     onMessage: warn,
   });
   onClose(workers.stop);
@@ -119,7 +121,7 @@ async function followFolder(
   config: ModulesConfig,
   folder: string,
   { sql, cache }: OpenServer,
-  { report, warn, onClose, whenCoherent }: Context,
+  { report, warn, onClose, stop, whenCoherent }: Context,
 ): Promise<Followed> {
   const { realm } = config;
   const watcher = await watchRealm({
@@ -135,7 +137,8 @@ async function followFolder(
     },
   });
   onClose(() => watcher.close());
-  return { config, changed: await compareWithStored(cache, sql, realm, await openSource(config, sql)) };
+  const source = await openSource(config, sql);
+  return { config, changed: await compareWithStored(cache, sql, realm, source, { signal: stop }) };
 }
 
 /** The table itself invalidates; this process only listens, to tell of it. */
@@ -177,16 +180,19 @@ interface Change {
 }
 
 function reportChange(report: Report, { changed, modules, ms, coherentMs }: Change): void {
-  const names = modules.slice(0, SHOWN_MODULES).join(', ');
-  const more = modules.length > SHOWN_MODULES ? `, and ${modules.length - SHOWN_MODULES} more` : '';
   const duration = ms === null ? '' : ` in ${ms.toFixed(1)} ms`;
   const coherence = coherentMs === null ? '' : `, all processes coherent after ${coherentMs.toFixed(1)} ms`;
-  const first = ms === null ? '' : `changed  ${changed.join(', ')}\n         `;
+  const first = ms === null ? '' : `changed  ${shortened(changed)}\n         `;
   report(
     'invalidated',
     { at: now(), changed, modules, ms, coherentMs },
-    `${first || 'changed  '}${modules.length} modules invalidated${duration}${coherence}: ${names}${more}`,
+    `${first || 'changed  '}${modules.length} modules invalidated${duration}${coherence}: ${shortened(modules)}`,
   );
+}
+
+function shortened(paths: readonly string[]): string {
+  const more = paths.length > SHOWN_MODULES ? `, and ${paths.length - SHOWN_MODULES} more` : '';
+  return paths.slice(0, SHOWN_MODULES).join(', ') + more;
 }
 
 function reportClear(report: Report, realm: string, coherentMs: number | null): void {

@@ -23,6 +23,8 @@ export async function openDirectory(folder: string): Promise<ModuleSource & { re
 
   /** The file behind a canonical path, if it is a file inside of the folder. */
   async function locate(canonicalPath: string): Promise<{ file: string; stats: BigIntStats } | undefined> {
+    // The system would look past an empty segment, and one file would have two names.
+    if (canonicalPath.split('/').includes('')) return undefined;
     const file = await realpath(fileOf(canonicalPath));
     if (!isInside(root as string, file)) return undefined;
     const stats = await stat(file, { bigint: true });
