@@ -402,7 +402,9 @@ async function withThreads() {
 const ports = (): number => process.getActiveResourcesInfo().filter((name) => name === 'MessagePort').length;
 
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(5);
+  for (const deadline = Date.now() + 10_000; !condition(); await sleep(5)) {
+    if (Date.now() > deadline) throw new Error(`not in 10 s: ${condition}`);
+  }
 }
 
 /** Segments of each line: column of the output, then relative to the map source, line, column and name. */
