@@ -56,6 +56,8 @@ export function createModuleProducer(options: ModuleProducerOptions): ModuleProd
         realm,
         path,
         source: file.text,
+        // Relative to the module, so that a page is told nothing of the realm, which may be a folder of the server.
+        sourceName: encodeURIComponent(path.slice(path.lastIndexOf('/') + 1)),
         resolve,
         ...(signal === undefined ? {} : { signal }),
       });

@@ -1,15 +1,15 @@
 import { join } from 'node:path';
 import type { TransformOptions } from '@babel/core';
-import { describeModule } from '../definition/describe.js';
 import { loadBabel } from './babel.js';
 import { moduleFolder, projectFolder, sharedOptions } from './configuration.js';
+import { describeModule } from './definition/describe.js';
 import { failureResult } from './failure.js';
 import { type Fingerprint, fingerprint } from './fingerprint.js';
 import { loadConfig, refuseConfiguration } from './load.js';
 import type { Setup } from './options.js';
 import { asItIs, type Resolve, transform } from './output.js';
 import { isDeclarationFile, parseSource } from './parse.js';
-import type { ModuleSource, TranspileResult } from './protocol.js';
+import type { ModuleText, TranspileResult } from './protocol.js';
 import { Cancelled } from './resolver.js';
 import { dependencyKeysOf, moduleUrl } from './specifiers.js';
 
@@ -20,8 +20,8 @@ import { dependencyKeysOf, moduleUrl } from './specifiers.js';
  */
 export interface Compiler extends Fingerprint {
   /** @throws Cancelled from `resolve`. */
-  compile(request: ModuleSource, resolve?: Resolve): Promise<TranspileResult>;
-  define(request: ModuleSource): Promise<TranspileResult>;
+  compile(request: ModuleText, resolve?: Resolve): Promise<TranspileResult>;
+  define(request: ModuleText): Promise<TranspileResult>;
 }
 
 /** @throws ModuleCacheError MC107 if Babel is missing or does not accept the configuration. */
@@ -33,11 +33,11 @@ export async function createCompiler(setup: Setup): Promise<Compiler> {
 
   /** The value of `work`, or the failure of a module that does not compile. */
   async function attempt<T>(
-    { realm, path }: ModuleSource,
+    { realm, path, sourceName }: ModuleText,
     work: (config: TransformOptions | null, filename: string) => Promise<T>,
   ): Promise<{ value: T } | { failure: TranspileResult }> {
     const filename = join(folder, path);
-    const sourceFileName = moduleUrl(realm, path);
+    const sourceFileName = sourceName ?? moduleUrl(realm, path);
     const config = await loadConfig(babel, { ...options, filename, sourceFileName }, print);
     try {
       return { value: await work(config, filename) };

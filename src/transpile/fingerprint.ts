@@ -1,9 +1,9 @@
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join, relative } from 'node:path';
 import type { TransformOptions } from '@babel/core';
-import { DEFINITION_FORMAT } from '../definition/describe.js';
 import type { Babel } from './babel.js';
 import { moduleFolder, projectFolder } from './configuration.js';
+import { DEFINITION_FORMAT } from './definition/describe.js';
 import { type CodeIdentity, createCodeIdentity, sha256 } from './identity.js';
 import type { Setup } from './options.js';
 

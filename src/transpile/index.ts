@@ -1,19 +1,19 @@
-import type { ModuleDefinition } from '../definition/types.js';
 import { ModuleCacheError } from '../errors.js';
 import { requireArtifactId } from '../keys.js';
+import type { ModuleDefinition } from './definition/types.js';
 import { definitionVariant } from './fingerprint.js';
 import { requireSetup, type TranspilerOptions } from './options.js';
 import { startPool } from './pool.js';
-import type { ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
+import type { ModuleText, TranspileRequest, TranspileResult } from './protocol.js';
 
 export type {
   ExportDefinition,
   ImportDefinition,
   MemberDefinition,
   ModuleDefinition,
-} from '../definition/types.js';
+} from './definition/types.js';
 export type { BabelOptions, TranspilerOptions } from './options.js';
-export type { CompileFailure, ModuleSource, TranspileRequest, TranspileResult } from './protocol.js';
+export type { CompileFailure, ModuleText, TranspileRequest, TranspileResult } from './protocol.js';
 
 /** Compiles modules with Babel in worker threads: a producer of artifacts of the kinds `transpile` and `definition`. */
 export interface Transpiler {
@@ -40,7 +40,7 @@ export interface Transpiler {
    * configuration allows, and decorators. The body is the JSON of a {@link ModuleDefinition}; it depends on no other
    * module. A module that does not parse is a result with `isError`, as for `transpile`, and so are `signal` and errors.
    */
-  define(request: ModuleSource & { readonly signal?: AbortSignal }): Promise<TranspileResult>;
+  define(request: ModuleText & { readonly signal?: AbortSignal }): Promise<TranspileResult>;
   /** Ends all threads; calls that are pending reject with MC103. Idle threads alone do not keep a process alive. */
   close(): Promise<void>;
 }
@@ -77,9 +77,10 @@ export async function createTranspiler(options: TranspilerOptions = {}): Promise
   }
 }
 
-function requireModule({ source, ...request }: ModuleSource): ModuleSource {
+function requireModule({ source, sourceName, ...request }: ModuleText): ModuleText {
   const { realm, path } = requireArtifactId({ realm: request.realm, path: request.path });
-  if (typeof source === 'string') return { realm, path, source };
+  if (typeof source === 'string')
+    return { realm, path, source, ...(sourceName === undefined ? {} : { sourceName }) };
   throw new ModuleCacheError('MC003', 'the source of a module is not a string', {
     detail: `${realm}${path}: ${typeof source}`,
     hint: 'Read the file as UTF-8 text.',

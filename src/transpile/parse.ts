@@ -1,7 +1,7 @@
 import type { TransformOptions, types } from '@babel/core';
 import type { Babel } from './babel.js';
 import { withLastPlugin } from './pass.js';
-import type { ModuleSource } from './protocol.js';
+import type { ModuleText } from './protocol.js';
 
 interface ParserOptions {
   plugins: (string | [name: string, options: object])[];
@@ -17,7 +17,7 @@ export const isDeclarationFile = (path: string): boolean => /\.d\.[cm]?ts$/.test
  */
 export async function parseSource(
   babel: Babel,
-  { path, source }: ModuleSource,
+  { path, source }: ModuleText,
   config: TransformOptions,
 ): Promise<types.File> {
   const parse = async (decorators: string): Promise<types.File> => {

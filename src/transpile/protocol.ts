@@ -2,15 +2,17 @@ import type { MessagePort } from 'node:worker_threads';
 
 /** What passes between the transpiler and its worker threads. */
 
-export interface ModuleSource {
+export interface ModuleText {
   /** URL of the realm, ending in `/`. */
   readonly realm: string;
   /** Canonical path inside the realm; its extension selects the syntax. */
   readonly path: string;
   readonly source: string;
+  /** What the source map calls the source: a URL, absolute or relative to the output's. The module's URL unless given. */
+  readonly sourceName?: string;
 }
 
-export interface TranspileRequest extends ModuleSource {
+export interface TranspileRequest extends ModuleText {
   /**
    * What stands in the output instead of a specifier that it imports, exports from, or passes to `import()` as a
    * literal; undefined leaves it as written. Relative results are relative to the module. It is called once for each
@@ -51,7 +53,7 @@ export interface CompileFailure {
   codeFrame: string | null;
 }
 
-export interface Task extends ModuleSource {
+export interface Task extends ModuleText {
   /** A thread whose own fingerprint differs has another configuration, and must not compile. */
   readonly variant: string;
   /** The first element is set when nobody waits for the result any more. */
