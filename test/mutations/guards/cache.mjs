@@ -42,8 +42,8 @@ export const cache = {
     },
     {
       name: 'what cannot produce is not joined by who wants it produced',
-      text: 'producer === undefined ? `get\\0${keyOf(id)}` : keyOf(id);',
-      without: 'keyOf(id);',
+      text: 'producer === undefined ? `get\\0${nameOf(id)}` : nameOf(id);',
+      without: 'nameOf(id);',
       test: [SINGLE_FLIGHT, 'get undefined for a module that nobody makes, also while it is being made'],
     },
     {
