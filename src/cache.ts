@@ -237,7 +237,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     read: ReadOptions,
     patience: Patience,
   ): Promise<ServedModule> {
-    const strong = await isStrong(read, patience);
+    // Without a wait where there is nothing to wait for: work that is given up this very moment must not be met.
+    const strong = read.after === undefined ? read.consistency === 'strong' : await isStrong(read, patience);
     const arrived = journal.position();
     for (let tries = 1; ; tries += 1) {
       const entry = fromMemory(id);

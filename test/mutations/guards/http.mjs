@@ -76,7 +76,7 @@ export const httpProducer = {
     {
       name: 'the etag is of the body, not of the time',
       text: 'etag: etagOf(path, variant, result.body),',
-      without: "etag: etagOf(path, variant, file.lastModified?.toUTCString() ?? ''),",
+      without: "etag: etagOf(path, variant, lastModified?.toUTCString() ?? ''),",
       test: [HANDLER, 'trap: two versions were written in one second, and have the same etag'],
     },
     {
