@@ -1483,7 +1483,7 @@ begin
   end if;
 
   return query
-    select format('drop trigger %I on %s', t.tgname, r.name)
+    select format('drop trigger if exists %I on %s', t.tgname, r.name)
     from module_cache._source_relations(source) r
     join pg_trigger t on t.tgrelid = r.relation
     where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:ec26ac19e29c0f82a96c3b25fa226ac8c0e4e50a
+--! Hash: sha1:482c41742521476ff7e653da4009dbd25dac9277
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -710,7 +710,7 @@ begin
   end if;
 
   return query
-    select format('drop trigger %I on %s', t.tgname, r.name)
+    select format('drop trigger if exists %I on %s', t.tgname, r.name)
     from module_cache._source_relations(source) r
     join pg_trigger t on t.tgrelid = r.relation
     where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0
