@@ -236,7 +236,7 @@ CREATE OR REPLACE FUNCTION module_cache._clear(scope text, key bigint, realm_url
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_epoch uuid;
   v_xid constant xid8 := pg_current_xact_id();
   v_lock_timeout constant text := current_setting('lock_timeout');
   v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
@@ -244,6 +244,7 @@ begin
   if v_is_hurried then
     perform set_config('lock_timeout', '1s', true);
   end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
@@ -603,6 +604,11 @@ declare
   v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
   v_realm record;
 begin
+  -- Nothing here waits for another transaction, but maybe a moment: for a new page of a table, or until VACUUM has cut
+  -- off the end of one.
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   if cardinality(canonical_paths) = 1 then
     v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
@@ -645,10 +651,6 @@ begin
     ) m;
   end if;
 
-  -- What is inserted waits for no other transaction, but it may wait a moment for a new page of the table.
-  if v_is_hurried then
-    perform set_config('lock_timeout', '1s', true);
-  end if;
   insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
   select m.hash, v_xid, v_epoch, m.realm_url, m.path
   from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
@@ -806,6 +808,29 @@ begin
       and g.xid >= v_xmin
       and not pg_visible_in_snapshot(g.xid, snapshot)
       and (g.epoch = _is_outdated.epoch or g.epoch is null));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._may_be_merge(context text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  -- A regular expression over a text of some hundred megabytes raises.
+  if octet_length(current_query()) > 1000000 or octet_length(context) > 1000000 then
+    return true;
+  end if;
+  return concat_ws(' ', current_query(), context) ~* 'merge'
+    or exists (select from pg_prepared_statements s where s.from_sql and s.statement ~* 'merge')
+    or strpos(context, chr(10)) > 0 and exists (
+      select
+      from pg_proc p
+      join pg_language l on l.oid = p.prolang
+      where l.lanname = 'sql'
+        and strpos(context, p.proname) > 0
+        and (p.prosrc ~* 'merge' or strpos(p.prosqlbody::text, '{MERGEACTION') > 0));
 end;
 $function$;
 
@@ -1202,11 +1227,9 @@ begin
     return null;
   end if;
 
-  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
-  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
   if tg_nargs > 3 then
     get diagnostics v_context = pg_context;
-    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+    if module_cache._may_be_merge(v_context) then
       perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
       return null;
     end if;
@@ -1239,7 +1262,8 @@ begin
     using old, new;
 
   v_paths := coalesce(v_new_paths, v_old_paths);
-  if cardinality(v_paths) > c_rows then
+  -- Not always as many after the change as before it: a trigger can turn down a row that moves to another partition.
+  if greatest(cardinality(v_old_paths), cardinality(v_new_paths)) > c_rows then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
   elsif cardinality(v_paths) = 1
     and not v_has_realms
@@ -1309,7 +1333,7 @@ BEGIN ATOMIC
                      ELSE 'D'::text
                  END)::"char",(r.depth > 0),( SELECT (c.relkind = 'p'::"char")
                     FROM pg_class c
-                   WHERE (c.oid = _tracking_gaps.source))), ('module_cache_replicated'::name,'insert or update or delete'::text,'for each row when (pg_catalog.current_query() is null)'::text,'enable replica'::text,'R'::"char",false,(r.kind = 'r'::"char"))) w(name, event, level, state, tgenabled, is_copy, is_wanted))
+                   WHERE (c.oid = _tracking_gaps.source))), ('module_cache_replicated'::name,'insert or update or delete'::text,'for each row when (pg_catalog.inet_client_port() is null and pg_catalog.current_query() is null)'::text,'enable replica'::text,'R'::"char",false,(r.kind = 'r'::"char"))) w(name, event, level, state, tgenabled, is_copy, is_wanted))
       LEFT JOIN pg_trigger t ON (((t.tgrelid = r.relation) AND (t.tgname = w.name) AND (t.tgfoid = ('module_cache._tracked_change'::regproc)::oid) AND ((t.tgparentid <> (0)::oid) = w.is_copy) AND (module_cache._trigger_arguments(t.tgargs) = _tracking_gaps.arguments))))
    WHERE (w.is_wanted AND (r.kind = ANY (ARRAY['r'::"char", 'p'::"char"])) AND (t.tgenabled IS DISTINCT FROM w.tgenabled));
 END;
@@ -1459,7 +1483,7 @@ begin
   end if;
 
   return query
-    select format('drop trigger %I on %s', t.tgname, r.name)
+    select format('drop trigger if exists %I on %s', t.tgname, r.name)
     from module_cache._source_relations(source) r
     join pg_trigger t on t.tgrelid = r.relation
     where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0
@@ -2070,6 +2094,8 @@ comment on function module_cache._is_newer(pg_snapshot,pg_snapshot) is 'True if 
 comment on function module_cache._is_off(text) is 'True if the named setting was switched off for this session or transaction.';
 
 comment on function module_cache._is_outdated(uuid,pg_snapshot,bigint,bigint,bigint[]) is 'True if a generation of a covered key is visible here that the snapshot has not seen.';
+
+comment on function module_cache._may_be_merge(text) is 'False if the statement whose trigger has this context is certainly no MERGE.';
 
 comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 

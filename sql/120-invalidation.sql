@@ -24,6 +24,11 @@ declare
   v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
   v_realm record;
 begin
+  -- Nothing here waits for another transaction, but maybe a moment: for a new page of a table, or until VACUUM has cut
+  -- off the end of one.
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   if cardinality(canonical_paths) = 1 then
     v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
@@ -66,10 +71,6 @@ begin
     ) m;
   end if;
 
-  -- What is inserted waits for no other transaction, but it may wait a moment for a new page of the table.
-  if v_is_hurried then
-    perform set_config('lock_timeout', '1s', true);
-  end if;
   insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
   select m.hash, v_xid, v_epoch, m.realm_url, m.path
   from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
@@ -143,7 +144,7 @@ create function module_cache._clear(scope text, key bigint, realm_url text) retu
   set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_epoch uuid;
   v_xid constant xid8 := pg_current_xact_id();
   v_lock_timeout constant text := current_setting('lock_timeout');
   v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
@@ -151,6 +152,7 @@ begin
   if v_is_hurried then
     perform set_config('lock_timeout', '1s', true);
   end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then

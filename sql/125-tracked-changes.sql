@@ -121,6 +121,36 @@ comment on function module_cache._invalidate_sources(text, text[], text[], text[
   'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
 /*
+ * Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
+ * fires them only if the MERGE has such clauses. Nothing but a text gives it away: that of the query, of the functions
+ * around it, or, because neither of these shows them, of what was prepared in SQL and of functions in SQL. In doubt it
+ * is one. (No backslash here: a session may read it as an escape.)
+ */
+create function module_cache._may_be_merge(context text) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  -- A regular expression over a text of some hundred megabytes raises.
+  if octet_length(current_query()) > 1000000 or octet_length(context) > 1000000 then
+    return true;
+  end if;
+  return concat_ws(' ', current_query(), context) ~* 'merge'
+    or exists (select from pg_prepared_statements s where s.from_sql and s.statement ~* 'merge')
+    or strpos(context, chr(10)) > 0 and exists (
+      select
+      from pg_proc p
+      join pg_language l on l.oid = p.prolang
+      where l.lanname = 'sql'
+        and strpos(context, p.proname) > 0
+        and (p.prosrc ~* 'merge' or strpos(p.prosqlbody::text, '{MERGEACTION') > 0));
+end;
+$$;
+
+comment on function module_cache._may_be_merge(text) is
+  'False if the statement whose trigger has this context is certainly no MERGE.';
+
+/*
  * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. A fourth
  * one marks the UPDATE of a partitioned table. Definer, so that an application writes its table without any right on
  * this schema.
@@ -154,11 +184,9 @@ begin
     return null;
   end if;
 
-  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
-  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
   if tg_nargs > 3 then
     get diagnostics v_context = pg_context;
-    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+    if module_cache._may_be_merge(v_context) then
       perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
       return null;
     end if;
@@ -191,7 +219,8 @@ begin
     using old, new;
 
   v_paths := coalesce(v_new_paths, v_old_paths);
-  if cardinality(v_paths) > c_rows then
+  -- Not always as many after the change as before it: a trigger can turn down a row that moves to another partition.
+  if greatest(cardinality(v_old_paths), cardinality(v_new_paths)) > c_rows then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
   elsif cardinality(v_paths) = 1
     and not v_has_realms

@@ -8,7 +8,7 @@
  *   copy is switched off where a partition has statement triggers. So a partition that comes later is covered from its
  *   first row on, if slowly, until track_table is called again; and one that is detached keeps its own.
  * - `module_cache_replicated` is a row trigger for what a subscription applies, which fires no statement triggers. There
- *   is no query then.
+ *   is no query then, and no client: asked first, because it takes no copy of a long query for each of its rows.
  *
  * Of DROP, ATTACH, DETACH and an ALTER TABLE that rewrites values no trigger is told.
  */
@@ -97,7 +97,8 @@ begin atomic
         case r.kind when 'p' then 'A' else 'D' end::"char",
         r.depth > 0,
         (select c.relkind = 'p' from pg_class c where c.oid = source)),
-      ('module_cache_replicated', 'insert or update or delete', 'for each row when (pg_catalog.current_query() is null)',
+      ('module_cache_replicated', 'insert or update or delete',
+        'for each row when (pg_catalog.inet_client_port() is null and pg_catalog.current_query() is null)',
         'enable replica', 'R', false, r.kind = 'r')
   ) w (name, event, level, state, tgenabled, is_copy, is_wanted)
   left join pg_trigger t
@@ -222,7 +223,7 @@ begin
   end if;
 
   return query
-    select format('drop trigger %I on %s', t.tgname, r.name)
+    select format('drop trigger if exists %I on %s', t.tgname, r.name)
     from module_cache._source_relations(source) r
     join pg_trigger t on t.tgrelid = r.relation
     where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0

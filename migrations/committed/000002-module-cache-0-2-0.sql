@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:fb72216239e2d711644461fbaeff2e7034a820df
+--! Hash: sha1:482c41742521476ff7e653da4009dbd25dac9277
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -90,6 +90,133 @@ begin
     exit when v_inserted is null;
   end loop;
   return 'contended';
+end;
+$$;
+
+/* A short lock_timeout does not fail while VACUUM cuts off the end of a table that is read. */
+create or replace function module_cache._invalidate(realm_url text, canonical_paths text[], ignored bigint,
+  out realm_urls text[], out invalidated_paths text[])
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_bitmapscan to on
+  set gin_fuzzy_search_limit to 0
+  set jit to off
+as $$
+declare
+  v_epoch uuid;
+  v_xid constant xid8 := pg_current_xact_id();
+  v_named bigint[];
+  v_hashes bigint[];
+  v_has_importers boolean := true;
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
+  v_realm record;
+begin
+  -- Nothing here waits for another transaction, but maybe a moment: for a new page of a table, or until VACUUM has cut
+  -- off the end of one.
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  if cardinality(canonical_paths) = 1 then
+    v_named := array[module_cache._module_hash(realm_url, canonical_paths[1])];
+  else
+    v_named := array(select module_cache._module_hash(realm_url, n.path) from unnest(canonical_paths) n (path));
+  end if;
+
+  -- Most often nobody imports them. (To ask an index of this kind for very many keys at once is slow.)
+  if cardinality(v_named) <= 100 then
+    select
+      array_agg(a.realm_url), array_agg(a.canonical_path), array_agg(a.module_hash),
+      exists (select from module_cache._artifacts i where i.depends_on && v_named)
+    into realm_urls, invalidated_paths, v_hashes, v_has_importers
+    from (
+      select distinct s.realm_url, s.canonical_path, s.module_hash
+      from module_cache._artifacts s
+      where s.module_hash = any (v_named) and s.epoch is not distinct from v_epoch
+    ) a;
+  end if;
+  if v_has_importers then
+    select i.realm_urls, i.canonical_paths, i.hashes into realm_urls, invalidated_paths, v_hashes
+    from module_cache._importers(v_epoch, v_named) i;
+  end if;
+
+  if v_hashes is null then
+    realm_urls := array_fill(realm_url, array[cardinality(canonical_paths)]);
+    invalidated_paths := canonical_paths;
+    v_hashes := v_named;
+  elsif invalidated_paths <> canonical_paths or not realm_url = all (realm_urls) then
+    -- A name without an extension stands for the modules that have its key, unless there are none yet.
+    select array_agg(m.realm_url), array_agg(m.path), array_agg(m.hash) into realm_urls, invalidated_paths, v_hashes
+    from (
+      select r.realm_url, r.path, r.hash from unnest(realm_urls, invalidated_paths, v_hashes) r (realm_url, path, hash)
+      union
+      select _invalidate.realm_url, n.path, n.hash
+      from unnest(canonical_paths, v_named) n (path, hash)
+      where module_cache._dependency_key(n.path) <> n.path
+        or n.hash not in (
+          select r.hash from unnest(realm_urls, v_hashes) r (realm_url, hash) where r.realm_url = _invalidate.realm_url)
+    ) m;
+  end if;
+
+  insert into module_cache._generations (key, xid, epoch, realm_url, canonical_path)
+  select m.hash, v_xid, v_epoch, m.realm_url, m.path
+  from unnest(realm_urls, invalidated_paths, v_hashes) m (realm_url, path, hash);
+  -- One log row for each realm, and one for the caller's realm if all that there is to say is what was ignored.
+  if not realm_url = all (realm_urls) then
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    select
+      v_xid, v_epoch, 'module', m.realm_url,
+      case when m.realm_url = _invalidate.realm_url then canonical_paths else '{}' end,
+      array_agg(m.path),
+      case when m.realm_url = _invalidate.realm_url then ignored else 0 end
+    from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+    group by m.realm_url;
+  elsif invalidated_paths <> '{}' or ignored > 0 then
+    insert into module_cache._invalidations (xid, epoch, scope, realm_url, named_paths, canonical_paths, ignored)
+    values (v_xid, v_epoch, 'module', realm_url, canonical_paths, invalidated_paths, ignored);
+  end if;
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
+
+  if not realm_url = all (realm_urls) then
+    for v_realm in
+      select m.realm_url as url, array_agg(m.path) as paths
+      from unnest(realm_urls, invalidated_paths) m (realm_url, path)
+      group by m.realm_url
+    loop
+      perform module_cache._broadcast('module', v_realm.url, v_realm.paths, v_xid);
+    end loop;
+  elsif invalidated_paths <> '{}' then
+    perform module_cache._broadcast('module', realm_url, invalidated_paths, v_xid);
+  end if;
+end;
+$$;
+
+create or replace function module_cache._clear(scope text, key bigint, realm_url text) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch uuid;
+  v_xid constant xid8 := pg_current_xact_id();
+  v_lock_timeout constant text := current_setting('lock_timeout');
+  v_is_hurried constant boolean := module_cache._has_short_lock_timeout();
+begin
+  if v_is_hurried then
+    perform set_config('lock_timeout', '1s', true);
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
+  if v_is_hurried then
+    perform set_config('lock_timeout', v_lock_timeout, true);
+  end if;
+  perform module_cache._broadcast(scope, realm_url, null, v_xid);
 end;
 $$;
 
@@ -241,6 +368,36 @@ comment on function module_cache._invalidate_sources(text, text[], text[], text[
   'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
 /*
+ * Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
+ * fires them only if the MERGE has such clauses. Nothing but a text gives it away: that of the query, of the functions
+ * around it, or, because neither of these shows them, of what was prepared in SQL and of functions in SQL. In doubt it
+ * is one. (No backslash here: a session may read it as an escape.)
+ */
+create function module_cache._may_be_merge(context text) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  -- A regular expression over a text of some hundred megabytes raises.
+  if octet_length(current_query()) > 1000000 or octet_length(context) > 1000000 then
+    return true;
+  end if;
+  return concat_ws(' ', current_query(), context) ~* 'merge'
+    or exists (select from pg_prepared_statements s where s.from_sql and s.statement ~* 'merge')
+    or strpos(context, chr(10)) > 0 and exists (
+      select
+      from pg_proc p
+      join pg_language l on l.oid = p.prolang
+      where l.lanname = 'sql'
+        and strpos(context, p.proname) > 0
+        and (p.prosrc ~* 'merge' or strpos(p.prosqlbody::text, '{MERGEACTION') > 0));
+end;
+$$;
+
+comment on function module_cache._may_be_merge(text) is
+  'False if the statement whose trigger has this context is certainly no MERGE.';
+
+/*
  * The arguments are what track_table was told: realm, path column, realm column; an empty text stands for null. A fourth
  * one marks the UPDATE of a partitioned table. Definer, so that an application writes its table without any right on
  * this schema.
@@ -274,11 +431,9 @@ begin
     return null;
   end if;
 
-  -- Of a row that a MERGE moves to another partition Postgres (15 to 18) tells the triggers of DELETE and INSERT, and
-  -- fires them only if the MERGE has such clauses. Nothing but the text gives it away.
   if tg_nargs > 3 then
     get diagnostics v_context = pg_context;
-    if concat_ws(' ', left(current_query(), 100000), left(v_context, 100000)) ~* '\mmerge\M' then
+    if module_cache._may_be_merge(v_context) then
       perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
       return null;
     end if;
@@ -311,7 +466,8 @@ begin
     using old, new;
 
   v_paths := coalesce(v_new_paths, v_old_paths);
-  if cardinality(v_paths) > c_rows then
+  -- Not always as many after the change as before it: a trigger can turn down a row that moves to another partition.
+  if greatest(cardinality(v_old_paths), cardinality(v_new_paths)) > c_rows then
     perform module_cache._clear_sources(case when not v_has_realms then v_realm end);
   elsif cardinality(v_paths) = 1
     and not v_has_realms
@@ -339,7 +495,7 @@ comment on function module_cache._tracked_change() is
  *   copy is switched off where a partition has statement triggers. So a partition that comes later is covered from its
  *   first row on, if slowly, until track_table is called again; and one that is detached keeps its own.
  * - `module_cache_replicated` is a row trigger for what a subscription applies, which fires no statement triggers. There
- *   is no query then.
+ *   is no query then, and no client: asked first, because it takes no copy of a long query for each of its rows.
  *
  * Of DROP, ATTACH, DETACH and an ALTER TABLE that rewrites values no trigger is told.
  */
@@ -428,7 +584,8 @@ begin atomic
         case r.kind when 'p' then 'A' else 'D' end::"char",
         r.depth > 0,
         (select c.relkind = 'p' from pg_class c where c.oid = source)),
-      ('module_cache_replicated', 'insert or update or delete', 'for each row when (pg_catalog.current_query() is null)',
+      ('module_cache_replicated', 'insert or update or delete',
+        'for each row when (pg_catalog.inet_client_port() is null and pg_catalog.current_query() is null)',
         'enable replica', 'R', false, r.kind = 'r')
   ) w (name, event, level, state, tgenabled, is_copy, is_wanted)
   left join pg_trigger t
@@ -553,7 +710,7 @@ begin
   end if;
 
   return query
-    select format('drop trigger %I on %s', t.tgname, r.name)
+    select format('drop trigger if exists %I on %s', t.tgname, r.name)
     from module_cache._source_relations(source) r
     join pg_trigger t on t.tgrelid = r.relation
     where t.tgfoid = 'module_cache._tracked_change'::regproc and t.tgparentid = 0

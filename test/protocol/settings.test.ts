@@ -40,14 +40,20 @@ trap(
 );
 
 trap(
-  'trap: an insert of an invalidation has to wait for a moment, and the caller has a short lock_timeout',
+  'trap: an invalidation has to wait for a page or for VACUUM, and the caller has a short lock_timeout',
   PATIENT_INSERTS,
   async (db) => {
     const [cache, other, watcher] = [session(db), session(db), session(db)];
     await cache.run("set lock_timeout = '5ms'");
-    for (const invalidate of [() => cache.invalidate(['a.ts']), () => cache.clearAll()]) {
+    const calls = [() => cache.invalidate(['a.ts']), () => cache.clearAll()] as const;
+    // VACUUM takes the strongest lock to cut off the end of a table, until it notices that somebody waits.
+    for (const [table, mode, invalidate] of [
+      ...calls.map((call) => ['_generations', 'share', call] as const),
+      ...calls.map((call) => ['_epochs', 'access exclusive', call] as const),
+      ['_artifacts', 'access exclusive', calls[0]] as const,
+    ]) {
       await other.begin();
-      await other.run('lock table module_cache._generations in share mode');
+      await other.run(`lock table module_cache.${table} in ${mode} mode`);
       const done = invalidate();
       done.catch(() => {});
       const waiting = untilWaitingFor(watcher, '50ms');

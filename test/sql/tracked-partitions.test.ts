@@ -90,17 +90,51 @@ describe('a partitioned table', () => {
   });
 
   // Postgres hands the moved row to no trigger that it fires (sql/125-tracked-changes.sql).
-  test.each([
-    ['alone', (merge: string) => merge],
-    ['in a function', (merge: string) => `do $$ begin ${merge}; end $$`],
-  ])('by a MERGE that moves a row, %s, clears the realm', async (_, wrap) => {
-    await app.run(
-      wrap(`
-        merge into files f using (values ('a.ts', 2)) n (path, tenant) on f.path = n.path
-        when matched then update set tenant = n.tenant, path = 'moved.ts'
-        when not matched then do nothing`),
-    );
+  test.each<[string, (merge: string) => string[]]>([
+    ['alone', (merge) => [merge]],
+    ['in a function', (merge) => [`do $$ begin ${merge}; end $$`]],
+    [
+      'in a function in SQL',
+      (merge) => [
+        `create or replace function moved() returns void language sql as $$ ${merge} $$`,
+        'select moved()',
+      ],
+    ],
+    [
+      'in a function that was parsed before',
+      (merge) => [
+        `create or replace function moved() returns void begin atomic ${merge}; end`,
+        'select moved()',
+      ],
+    ],
+    ['prepared', (merge) => [`prepare moved as ${merge}`, 'execute moved', 'deallocate moved']],
+    ['behind a very long text', (merge) => [`/* ${'x'.repeat(1_000_000)} */ ${merge}`]],
+  ])('by a MERGE that moves a row, %s, clears the realm', async (_, statements) => {
+    const merge = `
+      merge into files f using (values ('a.ts', 2)) n (path, tenant) on f.path = n.path
+      when matched then update set tenant = n.tenant, path = 'moved.ts'
+      when not matched then do nothing`;
+    for (const statement of statements(merge)) await app.run(statement);
     expect(await app.run('select path from files_2')).toContainEqual({ path: 'moved.ts' });
+    expect(await news()).toEqual([`clear ${REALM}`]);
+  });
+
+  test('by an UPDATE in a function clears nothing', async () => {
+    await app.run(
+      `create or replace function touched() returns void language sql as $$ update files set source = '' $$`,
+    );
+    await app.run('select touched()');
+    expect(await news()).toEqual(lines('a.ts b.ts'));
+  });
+
+  test('misses none of very many rows that a trigger turns down on their way to another partition', async () => {
+    await app.run(`
+      create or replace function refuse() returns trigger language plpgsql as $$ begin return null; end $$;
+      create trigger refuse before insert on files_2a for each row execute function refuse();
+      insert into files select 'n' || i || '.ts', 1 from generate_series(1, 100001) i`);
+    await news();
+    await app.run('update files set tenant = 2 where tenant = 1');
+    expect(await app.run('select path from files')).toEqual([{ path: 'b.ts' }]);
     expect(await news()).toEqual([`clear ${REALM}`]);
   });
 

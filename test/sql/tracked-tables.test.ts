@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { connect, createDatabase, disconnect, type TestDatabase } from '../support/database.js';
 import { serverMajor } from '../support/server-major.js';
+import { until } from '../support/wait.js';
 import { REALM, refusal, type Session, session } from './support/session.js';
 import { track, untrack, type Watcher, watch } from './support/tracking.js';
 
@@ -151,6 +152,23 @@ describe('untrack_table', () => {
     expect(await news()).toEqual([]);
     await untrack(app);
     await untrack(app, 'pg_class');
+  });
+
+  test('from two sessions at once succeeds for each', async () => {
+    await track(app);
+    const other = session(db);
+    await app.begin();
+    await untrack(app);
+    const done = untrack(other);
+    done.catch(() => {});
+    await until(
+      async () => (await db.sql`select from pg_locks where not granted and database is not null`).length > 0,
+      { what: 'the other one waits' },
+    );
+    await app.commit();
+    await done;
+    await other.close();
+    expect(await triggers()).toEqual([]);
   });
 
   test('rolled back leaves all as it was', async () => {
