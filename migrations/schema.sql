@@ -223,9 +223,12 @@ CREATE OR REPLACE FUNCTION module_cache._claim_key(realm_url text, canonical_pat
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 begin
+  -- With two lengths, so that names which run into each other are told apart.
   return hashtextextended(
-    concat_ws(e'\n', module_cache._require_artifact(realm_url, canonical_path, kind, variant),
-      canonical_path, kind, variant) collate "C", 3);
+    concat_ws(' ', length(canonical_path), length(kind),
+      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
+      collate "C",
+    3);
 end;
 $function$;
 
@@ -388,7 +391,8 @@ begin
       return module_cache._dependency_key(nullif(v_own, ''));
     end if;
   end if;
-  v_path := regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  -- Without a backslash, which standard_conforming_strings = off would read in another way.
+  v_path := regexp_replace(v_path, '((?<=[^/])(?<![.]d)[.]ts|(?<=[^/])[.](?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
   v_folder := substring(v_path from '^(.+)/index$');
   return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
 end;

@@ -84,7 +84,8 @@ begin
       return module_cache._dependency_key(nullif(v_own, ''));
     end if;
   end if;
-  v_path := regexp_replace(v_path, '((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  -- Without a backslash, which standard_conforming_strings = off would read in another way.
+  v_path := regexp_replace(v_path, '((?<=[^/])(?<![.]d)[.]ts|(?<=[^/])[.](?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
   v_folder := substring(v_path from '^(.+)/index$');
   return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
 end;

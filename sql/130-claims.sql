@@ -8,9 +8,12 @@ create function module_cache._claim_key(realm_url text, canonical_path text, kin
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
+  -- With two lengths, so that names which run into each other are told apart.
   return hashtextextended(
-    concat_ws(e'\n', module_cache._require_artifact(realm_url, canonical_path, kind, variant),
-      canonical_path, kind, variant) collate "C", 3);
+    concat_ws(' ', length(canonical_path), length(kind),
+      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
+      collate "C",
+    3);
 end;
 $$;
 

@@ -22,6 +22,51 @@ begin
 end;
 $$;
 
+/* What standard_conforming_strings = off would read in another way is spelled without a backslash. */
+create or replace function module_cache._declared_key(realm_url text, key text) returns text
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_url constant text := '^[a-z][a-z0-9+.-]*://';
+  v_host text;
+  v_path text;
+  v_own text;
+  v_folder text;
+begin
+  if key !~* c_url then
+    return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
+  end if;
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
+  if starts_with(v_host || v_path, realm_url) then
+    v_own := substr(v_host || v_path, length(realm_url) + 1);
+    if v_own !~* c_url and v_own !~ '^/' then
+      return module_cache._dependency_key(nullif(v_own, ''));
+    end if;
+  end if;
+  -- Without a backslash, which standard_conforming_strings = off would read in another way.
+  v_path := regexp_replace(v_path, '((?<=[^/])(?<![.]d)[.]ts|(?<=[^/])[.](?:tsx|mts|js|jsx|mjs|gts|gjs))+$', '');
+  v_folder := substring(v_path from '^(.+)/index$');
+  return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
+end;
+$$;
+
+/* Two artifacts whose names run into each other have a claim each. */
+create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
+  language plpgsql immutable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  -- With two lengths, so that names which run into each other are told apart.
+  return hashtextextended(
+    concat_ws(' ', length(canonical_path), length(kind),
+      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
+      collate "C",
+    3);
+end;
+$$;
+
 /* A put does not wait for whoever holds an existing row. */
 create or replace function module_cache._store(artifact module_cache._artifacts) returns text
   language plpgsql volatile parallel unsafe
