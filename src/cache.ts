@@ -156,10 +156,16 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     return entry;
   }
 
-  function servedFromMemory({ module, seen }: L1Entry): ServedModule {
-    const { status, body, headers, dependencyKeys } = module;
-    const token = coherence.tokenOf(seen);
-    return { status, body, headers, dependencyKeys, source: 'l1', cached: true, token };
+  function servedFromMemory(entry: L1Entry): ServedModule {
+    const cursor = coherence.seen();
+    let { answer } = entry;
+    if (answer === undefined || answer.cursor !== cursor) {
+      const token = coherence.tokenOf(entry.seen);
+      // All who ask get the same one.
+      answer = { cursor, module: Object.freeze({ ...entry.module, source: 'l1', cached: true, token }) };
+      entry.answer = answer;
+    }
+    return answer.module;
   }
 
   /** A flight to share: for a strong read never one whose token may be older than the read. */

@@ -5,13 +5,7 @@ import type { Journal } from './journal.js';
 import { GLOBAL_COVER, moduleCover, normalizeRealm, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
 import type { Session } from './session.js';
-import {
-  isVisible,
-  parseCoherenceToken,
-  parseSnapshotToken,
-  type SeenUpTo,
-  tokenOfSnapshot,
-} from './snapshot.js';
+import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
 
 /**
  * Keeps the memory of this process coherent (DESIGN.md section 3): notifications are hints, the log is what counts.
@@ -63,7 +57,7 @@ const RECENT = 1_000;
 export function createCoherence(options: CoherenceOptions): Coherence {
   const { l1, journal, events } = options;
   const askTimeoutMs = Math.min(Math.max(options.maxStalenessMs, 2_000), 10_000);
-  let cursor: { text: string; seen: SeenUpTo; token: string } | undefined;
+  let cursor: { text: string; seen: SeenUpTo } | undefined;
   let freshUntil = { monotonic: Number.NEGATIVE_INFINITY, wall: Number.NEGATIVE_INFINITY };
   let running: Promise<boolean> | undefined;
   let queued: Promise<boolean> | undefined;
@@ -122,7 +116,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     if (row.complete) for (const change of row.changes) apply(change, true);
     else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
     const seen = parseSnapshotToken(row.cursor);
-    cursor = { text: row.cursor, seen, token: tokenOfSnapshot(seen) };
+    cursor = { text: row.cursor, seen };
     freshUntil = {
       monotonic: began.monotonic + options.maxStalenessMs,
       wall: began.wall + options.maxStalenessMs,
@@ -185,8 +179,8 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     },
     tokenOf(seen) {
       // The later of both, so that a client which passes on what it got last never goes back.
-      if (cursor === undefined || cursor.seen.life !== seen.life) return tokenOfSnapshot(seen);
-      return cursor.seen.snapshot.xmax >= seen.snapshot.xmax ? cursor.token : tokenOfSnapshot(seen);
+      if (cursor === undefined || cursor.seen.life !== seen.life) return seen.token;
+      return cursor.seen.snapshot.xmax >= seen.snapshot.xmax ? cursor.seen.token : seen.token;
     },
     apply: (change) => apply(change, true),
     onNotification(payload) {

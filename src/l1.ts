@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import type { ArtifactId } from './keys.js';
 import { isVisible, type SeenUpTo } from './snapshot.js';
-import type { CachedModule } from './types.js';
+import type { CachedModule, ServedModule } from './types.js';
 
 /** One artifact in the memory of this process, with what decides whether it may still be served. */
 export interface L1Entry {
@@ -14,6 +14,8 @@ export interface L1Entry {
   readonly seen: SeenUpTo;
   /** Times in ms from which on it is not served, whichever comes first: the monotonic clock stands still in suspend. */
   readonly expires: { readonly monotonic: number; readonly wall: number } | undefined;
+  /** What was answered last, and what the cursor had seen then: its token holds as long as the cursor stands still. */
+  answer?: { readonly cursor: SeenUpTo | undefined; readonly module: ServedModule };
 }
 
 export interface L1 {

@@ -13,6 +13,13 @@ export interface SeenUpTo {
   /** Epoch and server start, opaque. */
   readonly life: string;
   readonly snapshot: Snapshot;
+  /**
+   * A coherence token for "not older than this": it names the first transaction that the snapshot knows nothing of.
+   * Snapshots of one life are one after the other and their xmax never sinks, so one that has seen this transaction is a
+   * later one, and has seen all that this one has. An id further down would not do: a transaction that began earlier
+   * may have committed last.
+   */
+  readonly token: string;
 }
 
 /** What a coherence token says: one transaction of one life of the tables. */
@@ -32,6 +39,7 @@ export function parseSnapshotToken(token: string): SeenUpTo {
   const xip = parts[4] as string;
   return {
     life: parts[1] as string,
+    token: `${parts[1]}@${parts[3]}`,
     snapshot: {
       xmin: BigInt(parts[2] as string),
       xmax: BigInt(parts[3] as string),
@@ -46,14 +54,6 @@ export function parseCoherenceToken(token: string): TransactionId {
   if (parts === null) throw notAToken(token, 'invalidate, coherence_token');
   return { life: parts[1] as string, xid: BigInt(parts[2] as string) };
 }
-
-/**
- * A coherence token for "not older than this snapshot": it names the first transaction that the snapshot knows nothing
- * of. Snapshots of one life are one after the other and their xmax never sinks, so one that has seen this transaction
- * is a later one, and has seen all that this one has. An id further down would not do: a transaction that began
- * earlier may have committed last.
- */
-export const tokenOfSnapshot = ({ life, snapshot }: SeenUpTo): string => `${life}@${snapshot.xmax}`;
 
 /** The rule of Postgres' `pg_visible_in_snapshot`. */
 export function isVisible(xid: bigint, snapshot: Snapshot): boolean {

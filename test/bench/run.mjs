@@ -4,6 +4,9 @@
  * compared, so that what else the machine does falls on both. Figures of one machine say little; ratios last.
  */
 import { randomUUID } from 'node:crypto';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import postgres from 'postgres';
 import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
 import { openModuleCache } from '../../dist/index.js';
@@ -15,7 +18,13 @@ const BODY = Array.from({ length: 250 }, () => randomUUID().replaceAll('-', ''))
 const realm = `https://bench-${randomUUID()}.example/`;
 const path = (i) => `src/module${((i % MODULES) + MODULES) % MODULES}.ts`;
 
-const embedded = process.env.DATABASE_URL ? undefined : await startEmbeddedPostgres({ name: 'bench' });
+// The name by which a run of the tests finds, and removes, what a killed one has left.
+const folder = mkdtempSync(join(tmpdir(), `module-cache-test-${process.pid}-`));
+// As root the server's own user has to pass through.
+chmodSync(folder, 0o755);
+const embedded = process.env.DATABASE_URL
+  ? undefined
+  : await startEmbeddedPostgres({ dataDirectory: join(folder, 'server') });
 const databaseUrl = process.env.DATABASE_URL ?? embedded.url;
 await migrate({ databaseUrl });
 const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} });
@@ -33,6 +42,13 @@ try {
       invalidateOne,
       updateAndNotify,
     ),
+    await compare(
+      'update a row of a tracked table',
+      'update and invalidate in a transaction',
+      50,
+      tracked,
+      byHand,
+    ),
     await compare('put', 'upsert of the same body', 100, put, upsert),
     ...(await broadcast()),
   ];
@@ -42,10 +58,11 @@ try {
   print([['what', 'median', 'against', 'median', 'ratio'], ...rows]);
 } finally {
   for (const peer of peers) await peer.close();
-  await sql`drop table if exists bench_raw`;
+  await sql`drop table if exists bench_raw, bench_tracked, bench_untracked`;
   await sql`select module_cache.clear_realm(${realm})`;
   await sql.end();
   await embedded?.stop();
+  rmSync(folder, { recursive: true, force: true });
 }
 
 async function prepare() {
@@ -66,6 +83,13 @@ async function prepare() {
     await sql`select stored from module_cache.put(${realm}, ${path(i)}, 'transpile', 'v1', ${BODY}, '{}', ${keys}, ${token})`;
   }
   await sql`analyze bench_raw`;
+  for (const name of ['bench_tracked', 'bench_untracked']) {
+    await sql`drop table if exists ${sql(name)}`;
+    await sql`create table ${sql(name)} (path text primary key, source text not null)`;
+    await sql`insert into ${sql(name)} select 'src/module' || i || '.ts', '' from generate_series(0, ${MODULES - 1}) i`;
+    await sql`analyze ${sql(name)}`;
+  }
+  await sql`select module_cache.track_table('bench_tracked', ${`${realm}tracked/`}, 'path')`;
 }
 
 function l2Hit(i) {
@@ -85,6 +109,17 @@ function updateAndNotify(i) {
   return sql`
     with changed as (update bench_raw set version = version + 1 where realm = ${realm} and path = ${path(i)})
     select pg_notify('bench', ${payload})`;
+}
+
+function tracked(i) {
+  return sql`update bench_tracked set source = ${String(i)} where path = ${path(i)}`;
+}
+
+function byHand(i) {
+  return sql.begin(async (tx) => {
+    await tx`update bench_untracked set source = ${String(i)} where path = ${path(i)}`;
+    await tx`select * from module_cache.invalidate(${`${realm}tracked/`}, array[${path(i)}])`;
+  });
 }
 
 async function put(i) {

@@ -10,7 +10,7 @@ function entry(path: string, covers: string[], { body = '', xmax = 100n, token =
     module: { status: 'hit', body, headers: {}, dependencyKeys: [] },
     covers,
     token,
-    seen: { life: 'life', snapshot: { xmin: xmax, xmax, xip: new Set() } },
+    seen: { life: 'life', token: `life@${xmax}`, snapshot: { xmin: xmax, xmax, xip: new Set() } },
     expires: undefined,
   };
 }
@@ -68,6 +68,7 @@ describe('memory', () => {
         ...entry('a', []),
         seen: {
           life: 'life',
+          token: 'life@100',
           snapshot: { xmin: 1n, xmax: 2n, xip: new Set(Array.from({ length: 1_000 }, (_, n) => BigInt(n))) },
         },
       },
