@@ -9,6 +9,8 @@ export interface Links {
   delete(link: string, changed: Set<string>): void;
   /** Finds out where all of them lead now. What has another text by a link's name goes to `changed`. */
   refresh(changed: Set<string>): Promise<void>;
+  /** Whether a link leads to this very path. */
+  isTarget(path: string): boolean;
   /** The path itself, and its names by links. */
   namesOf(path: string): string[];
 }
@@ -41,6 +43,7 @@ export function createLinks(filesBelow: (path: string) => Iterable<string>): Lin
         noteNames(link, target, changed);
       }
     },
+    isTarget: (path) => [...links.values()].includes(path),
     namesOf(path) {
       const names = [path];
       const ways: ReadonlySet<string>[] = [new Set()];

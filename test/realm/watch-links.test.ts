@@ -46,6 +46,21 @@ describe.each([
     await disk.seen('file.ts', 'folder/deep/a.ts');
   });
 
+  test('a module is a link to a file that is none by its own name', async () => {
+    await disk.write('versions/1', 'a');
+    await link('versions/1', 'current.ts');
+    await watch();
+    await disk.write('versions/1', 'another');
+    await disk.seen('current.ts');
+    disk.forget();
+    await disk.write('versions/2', 'new');
+    await rename(at('versions/2'), at('versions/1'));
+    await disk.seen('current.ts');
+    disk.forget();
+    await unlink(at('versions/1'));
+    await disk.seen('current.ts');
+  });
+
   test('a link that leads somewhere else now invalidates what had and what has a name by it', async () => {
     await disk.write('v1/a.ts');
     await disk.write('v2/b.ts');
