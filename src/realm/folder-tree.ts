@@ -211,6 +211,8 @@ export async function watchFolderTree(
       const changed = new Set<string>();
       const paths = [...dirty];
       dirty.clear();
+      // A link may go together with what it led to.
+      const namesBefore = links.remember();
       // All leave before any is opened: the kernel knows a folder that has moved by the name that is watched already.
       for (const look of [leave, examine]) {
         for (const path of paths) {
@@ -221,7 +223,7 @@ export async function watchFolderTree(
         }
       }
       // By what links led to before, and by what they lead to now.
-      const before = [...changed].flatMap(links.namesOf);
+      const before = [...changed].flatMap(namesBefore);
       await links.refresh(changed);
       const after = [...changed].flatMap(links.namesOf);
       return [...new Set([...before, ...after])].map((path) => canonical(root, path)).filter(isModulePath);

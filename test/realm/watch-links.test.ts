@@ -1,3 +1,4 @@
+import { rmSync, unlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -59,6 +60,31 @@ describe.each([
     disk.forget();
     await unlink(at('versions/1'));
     await disk.seen('current.ts');
+  });
+
+  test('a link leads to another release now, which has links of its own', async () => {
+    for (const release of ['1', '2']) {
+      await disk.write(`common/${release}/a.ts`);
+      await disk.write(`releases/${release}/b.ts`);
+      await link(`../../common/${release}`, `releases/${release}/shared`);
+    }
+    await link('releases/1', 'current');
+    await watch();
+    await link('releases/2', 'next');
+    await rename(at('next'), at('current'));
+    await disk.seen('current/b.ts', 'current/shared/a.ts');
+  });
+
+  test('a link goes together with what it led to: its names are gone as well', async () => {
+    await disk.write('lib/a.ts');
+    await disk.write('lib/deep/b.ts');
+    await link('lib', 'alias');
+    await link('lib/a.ts', 'main.ts');
+    await watch();
+    rmSync(at('lib'), { recursive: true });
+    unlinkSync(at('alias'));
+    unlinkSync(at('main.ts'));
+    await disk.seen('lib/a.ts', 'alias/a.ts', 'alias/deep/b.ts', 'main.ts');
   });
 
   test('a link that leads somewhere else now invalidates what had and what has a name by it', async () => {
