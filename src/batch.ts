@@ -7,6 +7,7 @@ import type { Journal } from './journal.js';
 import { type ArtifactId, nameOf, requireArtifactId } from './keys.js';
 import type { L1Entry } from './l1.js';
 import { checkRead, wrongShape } from './options.js';
+import type { SeenUpTo } from './snapshot.js';
 import type { ArtifactRequest, ReadOptions, ServedModule } from './types.js';
 import { createPatience, type Patience } from './waiting.js';
 
@@ -24,12 +25,14 @@ export interface BatchContext {
   requireOpen(): void;
   isStrong(read: ReadOptions, patience: Patience): Promise<boolean>;
   fromMemory(id: ArtifactId): L1Entry | undefined;
+  servedFromMemory(entry: L1Entry): ServedModule;
+  tokenOf(seen: SeenUpTo): string;
   board(id: ArtifactId, alone: boolean, firstRead: () => Promise<ReadRow>): [Flight, boolean];
 }
 
 /** What is still to be answered, by name: a module that is asked for twice is read once. */
 type Wanted = Map<string, ArtifactId>;
-type Answers = Map<string, ServedModule | undefined>;
+type Answers = Map<string, ServedModule>;
 
 /** An answer holds all its bodies at once. */
 const MAX_REQUESTS = 10_000;
@@ -83,7 +86,7 @@ export function createBatchReads(context: BatchContext) {
     for (const [index, { name, entry }] of found.entries()) {
       if (current !== undefined && current[index] !== true) continue;
       wanted.delete(name);
-      answers.set(name, { ...entry.module, source: 'l1', cached: true });
+      answers.set(name, context.servedFromMemory(entry));
       events.emit('hit', { id: entry.id, source: 'l1' });
     }
   }
@@ -105,12 +108,13 @@ export function createBatchReads(context: BatchContext) {
       try {
         const results = await patience.wait(Promise.all(boarded.map(({ flight }) => resultOf(flight))));
         for (const [index, { name, id }] of boarded.entries()) {
-          const { module, outdatedAt } = results[index] ?? { module: undefined, outdatedAt: undefined };
+          const { module, outdatedAt, seen } = results[index] ?? {};
           // It came with a flight from before; what is asked for anew goes into one question again.
           if (outdatedAt !== undefined && outdatedAt <= arrived && tries < MAX_TRIES) continue;
           wanted.delete(name);
-          answers.set(name, module);
-          if (module !== undefined) events.emit('hit', { id, source: 'l2' });
+          if (module === undefined) continue;
+          answers.set(name, { ...module, token: seen === undefined ? undefined : context.tokenOf(seen) });
+          events.emit('hit', { id, source: 'l2' });
         }
       } finally {
         for (const { flight } of boarded) flight.leave();

@@ -205,6 +205,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     requireOpen,
     isStrong,
     fromMemory,
+    servedFromMemory,
+    tokenOf: coherence.tokenOf,
     board: (id, alone, firstRead) => board(id, undefined, alone, { firstRead }),
   });
 

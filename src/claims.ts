@@ -2,7 +2,7 @@ import * as calls from './calls.js';
 import type { CacheEmitter } from './events.js';
 import type { ArtifactId } from './keys.js';
 import type { Session } from './session.js';
-import { sleep } from './waiting.js';
+import { createTurns, sleep } from './waiting.js';
 
 /**
  * Claims of this process: session-level locks on the dedicated connection, so that a claim holds neither a pooled
@@ -32,9 +32,15 @@ export interface Waiter {
 }
 
 const CALL_TIMEOUT_MS = 5_000;
+/**
+ * Calls on their way at once: thousands of productions may begin together, the heartbeat must not stand behind them,
+ * and the time of a call that waits behind others says nothing about the connection.
+ */
+const CALLS_AT_ONCE = 20;
 
 export function createClaims(session: () => Session, events: CacheEmitter): Claims {
   const waiters = new Map<string, Set<() => void>>();
+  const inTurn = createTurns(CALLS_AT_ONCE);
 
   function wait(key: string): Waiter {
     let populated = false;
@@ -74,8 +80,10 @@ export function createClaims(session: () => Session, events: CacheEmitter): Clai
 
   return {
     async acquire(id) {
-      const { generation } = session();
-      const { claimed, key } = await session().run((sql) => calls.claim(sql, id), CALL_TIMEOUT_MS);
+      const { generation, claimed, key } = await inTurn(async () => ({
+        generation: session().generation,
+        ...(await session().run((sql) => calls.claim(sql, id), CALL_TIMEOUT_MS)),
+      }));
       if (!claimed) return wait(key);
       return {
         held: true,
@@ -83,7 +91,7 @@ export function createClaims(session: () => Session, events: CacheEmitter): Clai
           // With the connection the claim is gone, and may be another's by now.
           if (session().generation !== generation) return;
           try {
-            await session().run((sql) => calls.release(sql, id), CALL_TIMEOUT_MS);
+            await inTurn(() => session().run((sql) => calls.release(sql, id), CALL_TIMEOUT_MS));
           } catch (error) {
             events.emit('warning', { message: 'a claim could not be released', error });
             // It goes with the connection; held on, it would keep everybody else waiting.

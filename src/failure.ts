@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { inspect } from 'node:util';
 import type { ReadRow } from './calls.js';
 import { ModuleCacheError } from './errors.js';
 import type { Headers } from './types.js';
@@ -49,9 +50,29 @@ export function createFailures(): Failures {
   };
 }
 
+interface Failure {
+  readonly name: string;
+  readonly message: string;
+  readonly code: string | null;
+}
+
+/** Whatever it is: what cannot be told must not take the place of what was thrown. */
+export function bodyOfFailure(error: unknown): string {
+  const { name, message } = error instanceof Error ? error : { name: 'Error', message: textOf(error) };
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  const failure: Failure = {
+    name: `${name}`,
+    message: `${message}`,
+    code: typeof code === 'string' ? code : null,
+  };
+  return JSON.stringify(failure);
+}
+
+const textOf = (thrown: unknown): string => (typeof thrown === 'string' ? thrown : inspect(thrown));
+
 /** What another process' producer threw, as this one learns it. */
 export function failureOf(body: string): ModuleCacheError {
-  const failure = JSON.parse(body) as { name: string; message: string; code: string | null };
+  const failure = JSON.parse(body) as Failure;
   if (failure.code === 'MC105') {
     return new ModuleCacheError('MC105', failure.message);
   }

@@ -3,7 +3,7 @@ import * as calls from './calls.js';
 import type { Claim, Claims, Waiter } from './claims.js';
 import type { Pool } from './connection.js';
 import type { CacheEmitter } from './events.js';
-import { FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
+import { bodyOfFailure, FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
 import type { Fill, Journal } from './journal.js';
 import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
@@ -303,10 +303,12 @@ export function startFlight(
 
   /** Tells all who wait in other processes; without it each of them would produce in turn, and fail as well. */
   async function keepFailure(token: string | null, error: unknown): Promise<void> {
-    const { name, message } = error instanceof Error ? error : { name: 'Error', message: String(error) };
+    // Who has lost patience with this one may have made it, from a snapshot that `put` cannot tell from an older one.
+    const made = await read().catch(() => undefined);
+    if (made !== undefined && isAnswer(made) && made.headers[FAILURE_HEADER] === undefined) return;
     const headers = failures.mark();
     await store(token, {
-      body: JSON.stringify({ name, message, code: (error as { code?: unknown } | null)?.code ?? null }),
+      body: bodyOfFailure(error),
       headers,
       dependencyKeys: [],
       isError: true,

@@ -26,6 +26,8 @@ export interface ServeOptions extends ServerOptions, ModulesOptions {
 
 const COHERENT_TIMEOUT_MS = 10_000;
 const SHOWN_MODULES = 8;
+/** How often it is looked whether a table is still tracked, in ms. */
+const TRACKING_EVERY_MS = 5_000;
 
 /** Serves a folder, or the modules of a table, until SIGINT or SIGTERM, then exits with 0. */
 export async function serve(folder: string | undefined, options: ServeOptions): Promise<void> {
@@ -146,10 +148,12 @@ async function followTable(
   named: ModulesConfig,
   place: TablePlace,
   isRealmGiven: boolean,
-  { sql, cache }: OpenServer,
-  { report, warn, whenCoherent }: Context,
+  server: OpenServer,
+  { report, warn, onClose, whenCoherent }: Context,
 ): Promise<Followed> {
+  const { sql, cache } = server;
   const config = await settleTracking(sql, named, place, isRealmGiven, warn);
+  onClose(keepTracked(config, place, server, warn));
   cache.events.on('invalidated', async ({ realm, paths, xid }: CacheEvents['invalidated'][0]) => {
     if (realm !== config.realm || xid === undefined) return;
     const heardAt = now();
@@ -159,6 +163,42 @@ async function followTable(
     reportChange(report, { changed: modules, modules, ms: null, coherentMs });
   });
   return { config, changed: [] };
+}
+
+/**
+ * Another table may take the name of the tracked one, and triggers may be dropped: they are put back, which clears the
+ * realm. While they cannot be, nobody tells of a change, so nothing is kept for longer than until the next look.
+ */
+function keepTracked(
+  config: ModulesConfig,
+  place: TablePlace,
+  { sql, cache }: OpenServer,
+  warn: (message: string) => void,
+): () => Promise<void> {
+  const wasTracked = 'tracked' in config.place && config.place.tracked;
+  let told = '';
+  const warnOnce = (message: string): void => {
+    if (message !== told) warn(message);
+    told = message;
+  };
+  async function look(): Promise<void> {
+    let message = '';
+    const settled = await settleTracking(sql, config, place, true, (refused) => {
+      message = refused;
+    });
+    if (message === '') told = '';
+    else if (wasTracked) warnOnce(message);
+    if (wasTracked && 'tracked' in settled.place && !settled.place.tracked)
+      await cache.clearRealm(config.realm);
+  }
+  let running = Promise.resolve();
+  const timer = setInterval(() => {
+    running = running.then(() => look().catch((error: unknown) => warnOnce(describe(error))));
+  }, TRACKING_EVERY_MS);
+  return () => {
+    clearInterval(timer);
+    return running;
+  };
 }
 
 const since = (beganAt: number, at: number | undefined): number | null =>

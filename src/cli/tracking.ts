@@ -48,7 +48,7 @@ export async function settleTracking(
     warn(
       `${found.table} is not tracked: ${message}. Its changes are found by comparing; let its owner call module_cache.track_table`,
     );
-    return config(isTracked);
+    return config(false);
   }
 }
 

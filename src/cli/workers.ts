@@ -38,27 +38,39 @@ export async function startWorkers({ count, config, onMessage }: WorkersOptions)
     return new Promise((resolve, reject) => {
       const worker = cluster.fork({ [CONFIG_VARIABLE]: JSON.stringify({ ...config, number }) });
       let listens = false;
+      let failure: string | undefined;
       alive.set(number, worker);
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'listening') {
           listens = true;
           resolve(message.port);
-        } else if (message.type === 'failed') reject(new Error(message.message));
+        } else if (message.type === 'failed') failure = message.message;
         else if (message.type === 'applied') noteApplied(number, message.xid, message.at);
         else onMessage(`worker ${number}: ${message.message}`);
       });
       worker.once('exit', (code, signal) => {
         alive.delete(number);
         for (const watcher of watchers) watcher();
-        if (!listens) reject(new Error(`worker ${number} ended before it listened (${signal ?? code})`));
-        else if (!stopping) {
+        if (!listens) {
+          reject(new Error(failure ?? `worker ${number} ended before it listened (${signal ?? code})`));
+        } else if (!stopping) {
           onMessage(`worker ${number} ended (${signal ?? code}) and is replaced`);
-          setTimeout(() => {
-            if (!stopping) start(number).catch((error: Error) => onMessage(error.message));
-          }, RESTART_DELAY_MS);
+          replace(number);
         }
       });
     });
+  }
+
+  /** Until it succeeds: the database may be away just now. */
+  function replace(number: number): void {
+    setTimeout(() => {
+      if (stopping) return;
+      start(number).catch((error: Error) => {
+        if (stopping) return;
+        onMessage(error.message);
+        replace(number);
+      });
+    }, RESTART_DELAY_MS);
   }
 
   async function stop(): Promise<void> {

@@ -26,9 +26,15 @@ type Kind = 'file' | 'folder' | 'link';
 interface Folder {
   readonly watcher: FSWatcher;
   readonly ino: bigint;
-  /** Modules, folders and links in it. */
+  /** Files, also those that are modules only by the name of a link, folders and links in it. */
   readonly entries: Map<string, Kind>;
 }
+
+/**
+ * The kernel keeps so many events unless told otherwise, and drops the rest; nobody says so. As many as half of them at
+ * once may have been more.
+ */
+const MANY_EVENTS = 16_384 / 2;
 
 /** How often it is looked whether the folder itself is there (again), and what could not be watched is tried, in ms. */
 const LOOK_MS = 1_000;
@@ -51,21 +57,38 @@ export async function watchFolderTree(
   const unwatched = new Set<string>();
   let starting = true;
   let closed = false;
+  let eventsAtOnce = 0;
 
   function note(path: string): void {
     dirty.add(path);
     if (!starting) onChange();
   }
 
+  /** What the kernel has kept is told in one turn. */
+  function countEvent(): void {
+    eventsAtOnce += 1;
+    if (eventsAtOnce === 1) {
+      setImmediate(() => {
+        eventsAtOnce = 0;
+      });
+    }
+    if (eventsAtOnce !== MANY_EVENTS) return;
+    replaced.add(root);
+    note(root);
+  }
+
   function onEvent(folder: string, type: string, name: string | null): void {
+    countEvent();
     // A folder that is deleted or moved says so by its own name, as if something of that name were in it.
     if (name === null || (type === 'rename' && name === basename(folder))) {
       replaced.add(folder);
       note(folder);
     }
     if (name === null || SKIPPED_FOLDERS.has(name)) return;
-    const isKnown = folders.get(folder)?.entries.has(name) === true;
-    if (type === 'rename' || isKnown || isModulePath(name)) note(join(folder, name));
+    const path = join(folder, name);
+    const kind = folders.get(folder)?.entries.get(name);
+    const isData = (kind === undefined || kind === 'file') && !isModulePath(name);
+    if (type === 'rename' || !isData || links.isTarget(path)) note(path);
   }
 
   async function open(folder: string, changed: Set<string>): Promise<void> {
@@ -87,7 +110,6 @@ export async function watchFolderTree(
         const kind = kindOf(entry);
         const path = join(folder, entry.name);
         if (kind === undefined || SKIPPED_FOLDERS.has(entry.name)) continue;
-        if (kind === 'file' && !isModulePath(entry.name)) continue;
         entries.set(entry.name, kind);
         if (kind === 'file') changed.add(path);
         else if (kind === 'link') links.add(path);
@@ -147,14 +169,13 @@ export async function watchFolderTree(
     const was = entries.get(name);
     const is = stats === undefined ? undefined : kindOf(stats);
     if (was === 'link') links.delete(path, changed);
-    const isModule = isModulePath(name);
-    if (is === undefined || (is === 'file' && !isModule)) entries.delete(name);
+    if (is === undefined) entries.delete(name);
     else entries.set(name, is);
     if (is === 'folder' && !folders.has(path)) await open(path, changed);
     if (is === 'link') links.add(path);
     // What has come and gone meanwhile may have been read.
     const wasFile = was === 'file' || (was === undefined && is === undefined);
-    if (isModule && (is === 'file' || wasFile)) changed.add(path);
+    if (is === 'file' || wasFile) changed.add(path);
   }
 
   function* filesBelow(path: string): Iterable<string> {
@@ -190,6 +211,8 @@ export async function watchFolderTree(
       const changed = new Set<string>();
       const paths = [...dirty];
       dirty.clear();
+      // A link may go together with what it led to.
+      const namesBefore = links.remember();
       // All leave before any is opened: the kernel knows a folder that has moved by the name that is watched already.
       for (const look of [leave, examine]) {
         for (const path of paths) {
@@ -200,7 +223,7 @@ export async function watchFolderTree(
         }
       }
       // By what links led to before, and by what they lead to now.
-      const before = [...changed].flatMap(links.namesOf);
+      const before = [...changed].flatMap(namesBefore);
       await links.refresh(changed);
       const after = [...changed].flatMap(links.namesOf);
       return [...new Set([...before, ...after])].map((path) => canonical(root, path)).filter(isModulePath);

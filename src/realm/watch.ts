@@ -50,7 +50,8 @@ const CLOSE_MS = 2_000;
  * inside it give them. Resolves when it is ready: what changes from then on is invalidated, sooner or later. Compare
  * with what is stored (`compareWithStored`) after that, not before, and nothing is missed in between.
  *
- * A link that leaves the folder is not followed, and `node_modules` and `.git` are left out. While the database is
+ * A link that leaves the folder is not followed, and `node_modules` and `.git` are left out. What is written by another
+ * hard link of a module is not heard: the system names only the one that was written to. While the database is
  * away changes are kept, and tried again until they are invalidated.
  *
  * @throws ModuleCacheError MC107 if `folder` is none, or if the system does not let this process watch so many folders

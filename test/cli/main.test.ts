@@ -8,8 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { committedMigrations } from '../../src/schema/files.js';
 import { VERSION } from '../../src/versions.js';
+import { startProxy } from '../client/support/proxy.js';
 import { createDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
+import { startServer } from './support/server.js';
 
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
@@ -204,4 +206,40 @@ describe('module-cache', () => {
       await rm(folder, { recursive: true });
     }
   });
+
+  test('serve: a process that dies while the database is away is replaced when that is back', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'module-cache-serve-'));
+    await writeFile(join(folder, 'a.ts'), 'export const a = 1;');
+    const proxy = await startProxy(empty.url);
+    try {
+      const server = await startServer([folder, '--database-url', proxy.url], 2);
+      try {
+        const heard = server.events.length;
+        const said = (text: string) =>
+          until(() => server.events.slice(heard).some(({ message }) => message?.includes(text)), {
+            timeoutMs: 20_000,
+            what: text,
+          });
+        proxy.door = 'close';
+        proxy.cut();
+        const pids = await new Promise<number[]>((resolve) => {
+          execFile('pgrep', ['-P', String(server.pid)], (_, stdout) =>
+            resolve(stdout.trim().split('\n').map(Number)),
+          );
+        });
+        process.kill(pids[0] as number, 'SIGKILL');
+        await said('is replaced');
+        await said('module-cache: ');
+        proxy.door = 'accept';
+        for (const serving of await server.processes()) {
+          await until(async () => (await serving.get('/a.ts')).body.includes('a = 1'), { what: 'an answer' });
+        }
+      } finally {
+        await server.stop();
+      }
+    } finally {
+      await proxy.close();
+      await rm(folder, { recursive: true });
+    }
+  }, 60_000);
 });

@@ -1,5 +1,8 @@
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import postgres, { type Sql } from 'postgres';
+import { settleTracking } from '../../src/cli/tracking.js';
 import { createDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 import { type Server, type ServingProcess, startServer } from './support/server.js';
@@ -100,4 +103,39 @@ describe('modules that live in a table, served by four processes', () => {
     const { modules } = await server.next('invalidated', heard);
     expect([...modules].sort()).toEqual(['base.ts', 'user.ts']);
   });
+
+  test('another table takes the name of this one: its modules are served, and its changes are heard', async () => {
+    await database.sql`create table newer (like files including all)`;
+    await database.sql`insert into newer values ('base.ts', 'export const base = "of the newer"')`;
+    await allServe('/base.ts', 'base = ');
+    await type('alter table files rename to former', 'alter table newer rename to files');
+    await allServe('/base.ts', 'of the newer');
+    await type("update files set source = 'export const base = 7' where path = 'base.ts'");
+    await allServe('/base.ts', 'base = 7');
+  }, 30_000);
+});
+
+test('a table that is no longer tracked as a whole, and is not ours to track, is found by comparing', async () => {
+  const database = await createDatabase();
+  let sql: Sql | undefined;
+  const role = `reader_${randomUUID().slice(0, 8)}`;
+  try {
+    await database.sql`create table files (path text, source text, place text) partition by list (place)`;
+    await database.sql`create table files_a partition of files for values in ('a')`;
+    await database.sql`select module_cache.track_table('files', ${REALM}, 'path')`;
+    await database.sql.unsafe(`alter table files_a disable trigger all`);
+    await database.sql.unsafe(`create role ${role}`);
+    await database.sql.unsafe(`grant module_cache_operator to ${role}; grant select on files to ${role}`);
+    const warnings: string[] = [];
+    sql = postgres(database.url, { max: 1, onnotice: () => {}, connection: { role } as object });
+    const named = { realm: REALM, place: { table: 'files' }, imports: {}, babel: {} };
+    const warn = (message: string): void => void warnings.push(message);
+    const { place } = await settleTracking(sql, named, named.place, true, warn);
+    expect(warnings).toEqual([expect.stringContaining('found by comparing')]);
+    expect(place).toMatchObject({ tracked: false });
+  } finally {
+    await sql?.end({ timeout: 1 });
+    await database.sql.unsafe(`drop owned by ${role}; drop role ${role}`).catch(() => {});
+    await database.drop();
+  }
 });

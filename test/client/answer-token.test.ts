@@ -42,14 +42,22 @@ test('an answer of each kind has one, short and with one transaction in it', asy
   const fromMemory = await read('b.ts');
   const peeked = writer.cache.peek({ realm, path: 'b.ts' });
   const stored = await reader.cache.get({ realm, path: 'b.ts' });
-  expect([produced, joined, fromMemory, peeked, stored].map((answer) => answer?.source)).toEqual([
+  await writer.cache.getOrProduce({ realm, path: 'c.ts' }, making('y'));
+  const many = await reader.cache.getMany([
+    { realm, path: 'b.ts' },
+    { realm, path: 'c.ts' },
+  ]);
+  const answers = [produced, joined, fromMemory, peeked, stored, ...many];
+  expect(answers.map((answer) => answer?.source)).toEqual([
     'produced',
     'coalesced',
     'l1',
     'l1',
     'l2',
+    'l1',
+    'l2',
   ]);
-  for (const answer of [produced, joined, fromMemory, peeked, stored]) {
+  for (const answer of answers) {
     expect(answer?.token).toMatch(/^[0-9a-f]{32}-[0-9a-f]{1,16}@\d+$/);
   }
 });

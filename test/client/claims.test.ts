@@ -1,4 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { createClaims } from '../../src/claims.js';
+import { createEmitter } from '../../src/events.js';
+import type { Session } from '../../src/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
@@ -63,6 +66,32 @@ test('trap: every connection of a pool is held by a claim, and each needs one mo
   for (const _ of answers) finish({ body: 'made' });
   expect((await Promise.all(answers)).map(({ cached }) => cached)).toEqual(Array(30).fill(true));
   await untilFree();
+});
+
+test('thousands of productions begin at once: few calls are on their way, and the heartbeat is not behind them', async () => {
+  let asking = 0;
+  let most = 0;
+  const session = {
+    generation: 1,
+    connected: true,
+    async run() {
+      asking += 1;
+      most = Math.max(most, asking);
+      await new Promise((resolve) => setImmediate(resolve));
+      asking -= 1;
+      return { claimed: true, key: '1' };
+    },
+  } as unknown as Session;
+  const claims = createClaims(() => session, createEmitter());
+  const ids = Array.from({ length: 5_000 }, (_, n) => ({
+    realm,
+    path: `m${n}.ts`,
+    kind: 'transpile',
+    variant: '',
+  }));
+  const held = await Promise.all(ids.map((id) => claims.acquire(id)));
+  await Promise.all(held.map((claim) => claim.held && claim.release()));
+  expect([most, asking]).toEqual([20, 0]);
 });
 
 describe('waiting for another process', () => {
@@ -310,6 +339,20 @@ describe('without the claim', () => {
     await made;
     failing.fail(new Error('no room here'));
     await expect(failed).rejects.toThrow('no room here');
+    expect(await stored(database.sql, realm)).toMatchObject([{ status: 'live', body: 'good' }]);
+  });
+
+  test('what was made is not lost to a holder that fails later', async () => {
+    const [slow, impatient] = await Promise.all([
+      openPeer({ connection: database.url }),
+      openPeer({ connection: database.url, claimPatienceMs: 50 }),
+    ]);
+    const work = gate();
+    const failing = slow.cache.getOrProduce({ realm, path: 'a.ts' }, work.produce);
+    await work.begun();
+    await impatient.cache.getOrProduce({ realm, path: 'a.ts' }, making('good'));
+    work.fail(new Error('too late'));
+    await expect(failing).rejects.toThrow('too late');
     expect(await stored(database.sql, realm)).toMatchObject([{ status: 'live', body: 'good' }]);
   });
 

@@ -57,6 +57,15 @@ describe('callers of one process', () => {
     expect(again).toMatchObject({ body: 'fine', cached: true });
   });
 
+  test('get what was thrown, even if nobody else can be told of it as it is', async () => {
+    for (const thrown of [Object.assign(new Error('odd'), { code: 1n }), Object.create(null)]) {
+      const answer = peer.cache.getOrProduce({ realm, path: 'a.ts' }, () => {
+        throw thrown;
+      });
+      expect(await answer.catch((error: unknown) => error)).toBe(thrown);
+    }
+  });
+
   test('get another error from another try: what one of them was told is not told to who comes later', async () => {
     const { produce, begun, fail } = gate();
     for (const run of [1, 2, 3]) {

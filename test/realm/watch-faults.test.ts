@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { watch, writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -80,6 +81,17 @@ describe('a watched folder, when things go wrong', () => {
       giveUp();
     }
     expect(String(disk.errors.at(-1))).toContain('last attempt');
+  });
+
+  test('trap: more changes at once than the system keeps for a process that is busy', async () => {
+    await disk.write('last.ts');
+    await disk.watch();
+    const script = `
+      const { writeFileSync } = require('node:fs');
+      for (let n = 0; n < 9000; n += 1) writeFileSync('m' + n + '.ts', 'x');
+      writeFileSync('last.ts', 'changed');`;
+    spawnSync(process.execPath, ['-e', script], { cwd: disk.folder });
+    await disk.seen('last.ts', 'm8999.ts');
   });
 
   test('a callback that throws does not undo the invalidation', async () => {

@@ -1,3 +1,4 @@
+import { rmSync, unlinkSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm, symlink, unlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +45,46 @@ describe.each([
     disk.forget();
     await disk.write('real/deep/a.ts');
     await disk.seen('file.ts', 'folder/deep/a.ts');
+  });
+
+  test('a module is a link to a file that is none by its own name', async () => {
+    await disk.write('versions/1', 'a');
+    await link('versions/1', 'current.ts');
+    await watch();
+    await disk.write('versions/1', 'another');
+    await disk.seen('current.ts');
+    disk.forget();
+    await disk.write('versions/2', 'new');
+    await rename(at('versions/2'), at('versions/1'));
+    await disk.seen('current.ts');
+    disk.forget();
+    await unlink(at('versions/1'));
+    await disk.seen('current.ts');
+  });
+
+  test('a link leads to another release now, which has links of its own', async () => {
+    for (const release of ['1', '2']) {
+      await disk.write(`common/${release}/a.ts`);
+      await disk.write(`releases/${release}/b.ts`);
+      await link(`../../common/${release}`, `releases/${release}/shared`);
+    }
+    await link('releases/1', 'current');
+    await watch();
+    await link('releases/2', 'next');
+    await rename(at('next'), at('current'));
+    await disk.seen('current/b.ts', 'current/shared/a.ts');
+  });
+
+  test('a link goes together with what it led to: its names are gone as well', async () => {
+    await disk.write('lib/a.ts');
+    await disk.write('lib/deep/b.ts');
+    await link('lib', 'alias');
+    await link('lib/a.ts', 'main.ts');
+    await watch();
+    rmSync(at('lib'), { recursive: true });
+    unlinkSync(at('alias'));
+    unlinkSync(at('main.ts'));
+    await disk.seen('lib/a.ts', 'alias/a.ts', 'alias/deep/b.ts', 'main.ts');
   });
 
   test('a link that leads somewhere else now invalidates what had and what has a name by it', async () => {

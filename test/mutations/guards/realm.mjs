@@ -132,7 +132,7 @@ export const tree = {
     },
     {
       name: 'realm: what links led to before has changed',
-      text: 'const before = [...changed].flatMap(links.namesOf);',
+      text: 'const before = [...changed].flatMap(namesBefore);',
       without: 'const before: string[] = [];',
       test: [LINKS, 'a module is invalidated by all its names'],
     },
