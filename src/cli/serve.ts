@@ -149,7 +149,7 @@ async function followTable(
   place: TablePlace,
   isRealmGiven: boolean,
   server: OpenServer,
-  { report, warn, onClose, whenCoherent }: Context,
+  { report, warn, onClose, stop, whenCoherent }: Context,
 ): Promise<Followed> {
   const { sql, cache } = server;
   const config = await settleTracking(sql, named, place, isRealmGiven, warn);
@@ -162,7 +162,9 @@ async function followTable(
     const modules = [...paths];
     reportChange(report, { changed: modules, modules, ms: null, coherentMs });
   });
-  return { config, changed: [] };
+  // Of a view, or of somebody else's table, nobody has told what changed while nothing ran.
+  const source = await openSource(config, sql);
+  return { config, changed: await compareWithStored(cache, sql, config.realm, source, { signal: stop }) };
 }
 
 /**

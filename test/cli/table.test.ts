@@ -113,6 +113,33 @@ describe('modules that live in a table, served by four processes', () => {
     await type("update files set source = 'export const base = 7' where path = 'base.ts'");
     await allServe('/base.ts', 'base = 7');
   }, 30_000);
+
+  test('a view, which nothing can track, says so, and a change of it is found all the same', async () => {
+    await database.sql`create table texts (name text primary key, source text not null)`;
+    await database.sql`insert into texts values ('a.ts', 'export const a = 1;')`;
+    await database.sql`create view shown as select name as path, source from texts`;
+    const args = ['--table', 'shown', '--realm', 'https://view.example/', '--database-url', database.url];
+    const first = await startServer(args, 1);
+    try {
+      expect((await first.next('warning')).message).toContain('is not tracked');
+      const [process] = (await first.processes()) as [ServingProcess];
+      expect((await process.get('/a.ts')).body).toContain('a = 1');
+      await database.sql`update texts set source = 'export const a = 2;'`;
+      await until(async () => (await process.get('/a.ts')).body.includes('a = 2'), {
+        timeoutMs: 20_000,
+        what: 'the change is found by comparing',
+      });
+    } finally {
+      await first.stop();
+    }
+    await database.sql`update texts set source = 'export const a = 3;'`;
+    const second = await startServer(args, 1);
+    try {
+      expect((await second.next('ready')).changed).toEqual(['a.ts']);
+    } finally {
+      await second.stop();
+    }
+  });
 });
 
 test('a table that is no longer tracked as a whole, and is not ours to track, is found by comparing', async () => {
