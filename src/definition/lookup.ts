@@ -1,8 +1,9 @@
 import type { ModuleCache } from '../cache.js';
+import { mapConcurrently } from '../concurrency.js';
 import { ModuleCacheError } from '../errors.js';
 import { isText, MAX_VARIANT_BYTES, requireArtifactId, requireRealm } from '../keys.js';
 import { checkRead, wrongShape } from '../options.js';
-import type { CachedModule, Json, ReadOptions, ServedModule } from '../types.js';
+import type { ArtifactRequest, CachedModule, Json, ReadOptions, ServedModule } from '../types.js';
 import { createPatience } from '../waiting.js';
 import { answerOf, type DefinitionAnswer, type Stored } from './answer.js';
 import { collectFailures } from './failures.js';
@@ -47,8 +48,9 @@ export interface DefinitionLookup<Definition = Json> {
    */
   lookup(path: string, options?: LookupOptions): Promise<DefinitionAnswer<Definition>>;
   /**
-   * The same for many, in the order of the paths: one question to the database for all that memory does not hold, and
-   * then all that is missing is produced at once. Fails if one of them does; the others are cached by then, or soon.
+   * The same for many, in the order of the paths: one question to the database for all that memory does not hold (for
+   * each 10,000), and then what is missing is produced, up to 64 at a time. Fails if one of them does; those that had
+   * begun are cached by then.
    */
   lookupMany(paths: readonly string[], options?: LookupOptions): Promise<DefinitionAnswer<Definition>[]>;
 }
@@ -60,6 +62,8 @@ const DEADLINE_MARGIN_MS = 20_000;
 const MAX_PREFIX_BYTES = MAX_VARIANT_BYTES - MAX_SCOPE_BYTES - 1;
 /** As many as the cache reads at once. */
 const MAX_BATCH = 10_000;
+/** Productions of one call at a time, each of which has a claim. Those that begin inside of them have a call of their own. */
+const MAX_PRODUCTIONS = 64;
 
 /** @throws ModuleCacheError MC001 for a realm that is none, MC107 for other options that cannot be used */
 export function createDefinitionLookup<Definition = Json>(
@@ -106,17 +110,25 @@ export function createDefinitionLookup<Definition = Json>(
           ? []
           : [{ index, request: { ...name, kind: KIND, variant: variantOf(scope) } }];
       });
+      const found = await getMany(
+        visible.map(({ request }) => request),
+        read,
+      );
       const modules: (CachedModule | undefined)[] = [];
-      for (let from = 0; from < visible.length; from += MAX_BATCH) {
-        const batch = visible.slice(from, from + MAX_BATCH);
-        const found = await cache.getMany(
-          batch.map(({ request }) => request),
-          read(),
-        );
-        for (const [position, { index }] of batch.entries()) modules[index] = found[position];
-      }
+      for (const [position, { index }] of visible.entries()) modules[index] = found[position];
       return modules;
     });
+  }
+
+  async function getMany(
+    requests: readonly ArtifactRequest[],
+    read: () => ReadOptions,
+  ): Promise<(ServedModule | undefined)[]> {
+    const found: (ServedModule | undefined)[] = [];
+    for (let from = 0; from < requests.length; from += MAX_BATCH) {
+      found.push(...(await cache.getMany(requests.slice(from, from + MAX_BATCH), read())));
+    }
+    return found;
   }
 
   async function find(
@@ -132,16 +144,14 @@ export function createDefinitionLookup<Definition = Json>(
     const cached =
       wanted.length === 1
         ? []
-        : await cache.getMany(
+        : await getMany(
             wanted.map((path) => ({ realm, path, kind: KIND, variant: variantOf(scope) })),
-            read(),
+            read,
           );
-    const found = await Promise.all(
-      wanted.map(async (path, index) => {
-        const module = cached[index] ?? (await getOrProduce(path, scope, read()));
-        return module === undefined ? [] : [{ realm, path, module }];
-      }),
-    );
+    const found = await mapConcurrently(wanted, MAX_PRODUCTIONS, async (path, index) => {
+      const module = cached[index] ?? (await getOrProduce(path, scope, read()));
+      return module === undefined ? [] : [{ realm, path, module }];
+    });
     const stored = found.flat();
     const errors = await errorsBelow(stored, scopeIn, read);
     const byPath = new Map(stored.map((one, index) => [one.path, { one, errors: errors[index] ?? [] }]));

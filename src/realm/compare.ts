@@ -1,5 +1,6 @@
 import type { Sql } from 'postgres';
 import type { ModuleCache } from '../cache.js';
+import { mapConcurrently } from '../concurrency.js';
 import { dependencyKeyOf, requireRealm } from '../keys.js';
 import { SOURCE_HASH_HEADER } from './hash.js';
 import { candidatesOf, type ModuleSource } from './source.js';
@@ -118,14 +119,12 @@ async function selectConcurrently<T extends { readonly path: string }>(
   test: (item: T) => Promise<boolean>,
   signal: AbortSignal | undefined,
 ): Promise<string[]> {
-  const selected: string[] = [];
-  const rest = items.values();
-  const work = async (): Promise<void> => {
-    for (const item of rest) {
-      signal?.throwIfAborted();
-      if (await test(item)) selected.push(item.path);
-    }
-  };
-  await Promise.all(Array.from({ length: READERS }, work));
-  return selected.sort();
+  const isSelected = await mapConcurrently(items, READERS, async (item) => {
+    signal?.throwIfAborted();
+    return test(item);
+  });
+  return items
+    .filter((_, index) => isSelected[index])
+    .map(({ path }) => path)
+    .sort();
 }

@@ -1,4 +1,5 @@
 import type { ModuleCache } from '../cache.js';
+import { mapConcurrently } from '../concurrency.js';
 import { ModuleCacheError } from '../errors.js';
 import type { Product } from '../types.js';
 import { createSourceGuard } from './guard.js';
@@ -74,24 +75,19 @@ export async function warmRealm(options: WarmOptions): Promise<WarmResult> {
     }
   }
 
-  const rest = paths.values();
-  async function work(): Promise<void> {
-    for (const path of rest) {
-      ended.throwIfAborted();
-      try {
-        await warm(path);
-      } catch (error) {
-        if (!isAbsence(error)) throw error;
-        counts.gone += 1;
+  await mapConcurrently(paths, options.concurrency, async (path) => {
+    ended.throwIfAborted();
+    try {
+      await warm(path);
+    } catch (error) {
+      if (!isAbsence(error)) {
+        failed.abort(error);
+        throw error;
       }
-      options.onProgress?.({ ...counts });
+      counts.gone += 1;
     }
-  }
-  const workers = Array.from({ length: options.concurrency }, () =>
-    work().catch((error) => failed.abort(error)),
-  );
-  await Promise.all(workers);
-  ended.throwIfAborted();
+    options.onProgress?.({ ...counts });
+  });
   return { ...counts, failures: failures.sort((a, b) => (a.path < b.path ? -1 : 1)) };
 }
 

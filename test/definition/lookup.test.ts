@@ -495,6 +495,22 @@ describe('many at once', () => {
     expect(asked.sort()).toEqual(['a.ts', 'b.ts', 'c.ts', 'none.ts']);
   });
 
+  test('are made so many at a time, and no crowd of claims keeps the dedicated connection busy', async () => {
+    let active = 0;
+    let most = 0;
+    const produce = async ({ path }: DefinitionRequest): Promise<DefinitionResult<Json>> => {
+      active += 1;
+      most = Math.max(most, active);
+      await new Promise((resolve) => setImmediate(resolve));
+      active -= 1;
+      return { definition: path };
+    };
+    const paths = Array.from({ length: 200 }, (_, index) => `m${index}.ts`);
+    const answers = await lookupOn(peer, { produce }).lookupMany(paths);
+    expect(answers).toMatchObject(paths.map((path) => ({ status: 'ok', definition: path })));
+    expect(most).toBeLessThanOrEqual(64);
+  });
+
   test('fail if one of them does, and the others are kept', async () => {
     const produce = ({ path }: DefinitionRequest): DefinitionResult<Json> => {
       if (path === 'bad.ts') throw new Error('the network is down');
