@@ -342,6 +342,21 @@ describe('without the claim', () => {
     expect(await stored(database.sql, realm)).toMatchObject([{ status: 'live', body: 'good' }]);
   });
 
+  test('a failure without the claim is nothing to those who wait for its holder', async () => {
+    const holder = await openPeer({ connection: database.url });
+    const impatient = await openPeer({ connection: database.url, claimPatienceMs: 50 });
+    const work = gate();
+    const made = holder.cache.getOrProduce({ realm, path: 'a.ts' }, work.produce);
+    await work.begun();
+    const failing = impatient.cache.getOrProduce({ realm, path: 'a.ts' }, () => {
+      throw new Error('no room here');
+    });
+    await expect(failing).rejects.toThrow('no room here');
+    expect(await stored(database.sql, realm)).toEqual([]);
+    work.finish({ body: 'good' });
+    await made;
+  });
+
   test('what was made is not lost to a holder that fails later', async () => {
     const [slow, impatient] = await Promise.all([
       openPeer({ connection: database.url }),

@@ -85,8 +85,9 @@ export const cache = {
     },
     {
       name: 'a read with a token arrives when its token is known',
-      text: '    const strong = await isStrong(read, patience);\n    const arrived = journal.position();',
-      without: '    const arrived = journal.position();\n    const strong = await isStrong(read, patience);',
+      text: "    const strong = read.after === undefined ? read.consistency === 'strong' : await isStrong(read, patience);\n    const arrived = journal.position();",
+      without:
+        "    const arrived = journal.position();\n    const strong = read.after === undefined ? read.consistency === 'strong' : await isStrong(read, patience);",
       test: [STRONG, 'does not join a production from before it'],
     },
     {

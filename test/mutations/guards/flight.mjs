@@ -209,7 +209,7 @@ export const flight = {
       name: 'a failure without the claim is not kept',
       text: ' && claim !== undefined) await keepFailure',
       without: ') await keepFailure',
-      test: [CLAIMS, 'a failure does not replace what another process has made'],
+      test: [CLAIMS, 'a failure without the claim is nothing to those who wait for its holder'],
     },
     {
       name: 'the last caller to leave aborts the production',

@@ -104,8 +104,8 @@ export const snapshot = {
   guards: [
     {
       name: 'the token of an answer names a transaction that it knows nothing of',
-      text: '`${life}@${snapshot.xmax}`',
-      without: '`${life}@${snapshot.xmax - 1n}`',
+      text: 'token: `${parts[1]}@${parts[3]}`,',
+      without: 'token: `${parts[1]}@${BigInt(parts[3] as string) - 1n}`,',
       test: [
         ANSWER_TOKEN,
         'trap: the invalidation that an answer has seen began before the last transaction, and committed after it',
