@@ -353,7 +353,7 @@ describe('the dedicated connection', () => {
     await until(async () => (await sessions(peer.name)).length === 0, { what: 'it is closed' });
   });
 
-  test('leaves none behind when it is lost with hundreds of questions on their way', async () => {
+  test('leaves none behind when it is lost with many questions on their way, and hundreds behind them', async () => {
     const { sql, close } = openInstance(database.url);
     cleanUps.push(close);
     const proxy = await startProxy(database.url);
@@ -370,7 +370,7 @@ describe('the dedicated connection', () => {
       peer.cache.getOrProduce({ realm, path: `${n}.ts` }, making('x'), { deadlineMs: 20_000 }),
     );
     await until(() => peer.of('miss').length === 501, { what: 'all have missed' });
-    await until(() => proxy.sent(realm) > 100, { what: 'the questions are on their way' });
+    await until(() => proxy.sent(realm) >= 20, { what: 'the questions are on their way' });
     proxy.release();
     proxy.cut();
     expect((await Promise.all(answers)).map(({ body }) => body)).toEqual(Array(500).fill('x'));
