@@ -77,6 +77,11 @@ check-extension: ## The extension on a server of its own: install, then installc
 mutations: dist/.built ## Take out each guard of the client in turn: its test has to fail (ONLY=text for some of them)
 	ONLY="$(ONLY)" npm run mutations
 
+.PHONY: model
+model: ## Check the protocol's model with spin: each configuration, each guard taken out in turn; needs spin and gcc
+	@for tool in spin gcc; do command -v $$tool > /dev/null || { echo "there is no $$tool: apt-get install spin gcc libc6-dev" >&2; exit 1; }; done
+	ONLY="$(ONLY)" node test/model/run.mjs
+
 .PHONY: check
 check: node_modules/.installed ## Formatter, linter and types
 	npm run check
