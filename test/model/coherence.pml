@@ -151,7 +151,7 @@ typedef Peer {
   bool complete;
   unsigned changes : 3;
   Seen next;
-  mtype line = up;       /* dead: the server is gone, but what it has sent can still arrive; down: notifications are lost */
+  mtype line = up;       /* dead: the server is gone, what it has sent can still arrive; down: nothing is heard */
   bool reconnected;      /* and no catch-up since */
   unsigned sent : 3;     /* notifications on their way */
 #ifdef STALENESS
@@ -170,8 +170,10 @@ byte moment_a, moment_b;
 #define is_fresh true
 #endif
 
-/* Section 3: "an entry is dropped if it covers the key and has not seen the transaction"; no snapshot has seen an id that
-   may be of another life. Only covering ones are ever sent to here. */
+/*
+ * An entry is dropped if it has not seen the transaction; no snapshot has seen an id that may be of another life. What
+ * does not cover the artifact is never sent here.
+ */
 inline apply(set, of_this_life) {
   if
   :: of_this_life ->
@@ -422,7 +424,8 @@ end:
     if
     :: d_step { (KINDS & 1) && life == mine && running(changers_of_a) == 0 -> by_a = by_a | bit(x); note_epoch() }
     :: d_step { (KINDS & 2) && life == mine && running(changers_of_b) == 0 -> by_b = by_b | bit(x); note_epoch() }
-    :: d_step { (KINDS & 4) && life == mine && running(changers_of_a | changers_of_b) == 0 -> by_realm = by_realm | bit(x); note_epoch() }
+    :: d_step { (KINDS & 4) && life == mine && running(changers_of_a | changers_of_b) == 0 ->
+        by_realm = by_realm | bit(x); note_epoch() }
     :: life != mine
     fi;
     if
@@ -455,7 +458,7 @@ end:
   :: d_step { has_epoch && next_floor_now > floor && collectable != 0 ->
       mine = life; view = ended; next_floor = next_floor_now };
     if
-    :: d_step { life == mine -> 
+    :: d_step { life == mine ->
         if
         :: stored.life != 0 && xmin(stored.snapshot) < next_floor && holder == 0 ->
           holder = COLLECTOR; moves = is_live(stored) || without(judge_before_moving)
