@@ -1,8 +1,9 @@
 import * as calls from './calls.js';
+import { createTurns } from './concurrency.js';
 import type { CacheEmitter } from './events.js';
 import type { ArtifactId } from './keys.js';
 import type { Session } from './session.js';
-import { createTurns, sleep } from './waiting.js';
+import { sleep } from './waiting.js';
 
 /**
  * Claims of this process: session-level locks on the dedicated connection, so that a claim holds neither a pooled

@@ -24,3 +24,20 @@ export async function mapConcurrently<Item, Result>(
   await Promise.all(Array.from({ length: Math.min(limit, items.length) }, run));
   return results;
 }
+
+/** Has at most `count` of them at work at once, in the order in which they come. */
+export function createTurns(count: number): <T>(work: () => Promise<T>) => Promise<T> {
+  const queue: (() => void)[] = [];
+  let working = 0;
+  return async (work) => {
+    if (working < count) working += 1;
+    else await new Promise<void>((resolve) => queue.push(resolve));
+    try {
+      return await work();
+    } finally {
+      const next = queue.shift();
+      if (next === undefined) working -= 1;
+      else next();
+    }
+  };
+}

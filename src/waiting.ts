@@ -75,20 +75,3 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
 }
-
-/** Has at most `count` of them at work at once, in the order in which they come. */
-export function createTurns(count: number): <T>(work: () => Promise<T>) => Promise<T> {
-  const queue: (() => void)[] = [];
-  let working = 0;
-  return async (work) => {
-    if (working < count) working += 1;
-    else await new Promise<void>((resolve) => queue.push(resolve));
-    try {
-      return await work();
-    } finally {
-      const next = queue.shift();
-      if (next === undefined) working -= 1;
-      else next();
-    }
-  };
-}

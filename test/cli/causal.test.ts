@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createDatabase } from '../support/database.js';
-import { type Server, type ServingProcess, startServer } from './support/server.js';
+import { type ModuleServer, type ServingProcess, startModuleServer } from '../support/serve.js';
 
 const REALM = 'https://causal.example/';
 /** `GETS=100000` by hand for more. */
@@ -13,7 +13,7 @@ const BOUND_MS = 5_000;
 
 describe('reads that begin when a write was acknowledged', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
-  let server: Server;
+  let server: ModuleServer;
   let processes: ServingProcess[];
   let version = 0;
 
@@ -23,7 +23,7 @@ describe('reads that begin when a write was acknowledged', () => {
     for (let i = 0; i < MODULES; i += 1) {
       await database.sql`insert into files values (${`m${i}.ts`}, 'export const version: number = 0;')`;
     }
-    server = await startServer(
+    server = await startModuleServer(
       ['--table', 'files', '--realm', REALM, '--database-url', database.url],
       PROCESSES,
     );

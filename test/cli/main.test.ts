@@ -1,19 +1,14 @@
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { committedMigrations } from '../../src/schema/files.js';
 import { VERSION } from '../../src/versions.js';
 import { startProxy } from '../client/support/proxy.js';
 import { createDatabase } from '../support/database.js';
+import { cli, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
-import { startServer } from './support/server.js';
-
-const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 interface Run {
   code: number;
@@ -29,6 +24,11 @@ function run(args: string[], env: Record<string, string> = {}): Promise<Run> {
   });
 }
 
+const childrenOf = (pid: number): Promise<number[]> =>
+  new Promise((resolve) => {
+    execFile('pgrep', ['-P', String(pid)], (_, stdout) => resolve(stdout.trim().split('\n').map(Number)));
+  });
+
 describe('module-cache', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let empty: Awaited<ReturnType<typeof createDatabase>>;
@@ -40,7 +40,7 @@ describe('module-cache', () => {
   test('--help names every command, and a wrong one exits with 2 and a hint', async () => {
     const help = await run(['--help']);
     expect(help.code).toBe(0);
-    for (const command of ['serve', 'migrate', 'status', 'uninstall', 'sql', 'invalidate', 'gc'])
+    for (const command of ['serve', 'warm', 'migrate', 'status', 'uninstall', 'sql', 'invalidate', 'gc'])
       expect(help.stdout).toContain(command);
     const wrong = await run(['serve', '.', '--workers', 'many']);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--help')]);
@@ -135,74 +135,43 @@ describe('module-cache', () => {
     const folder = await mkdtemp(join(tmpdir(), 'module-cache-serve-'));
     await writeFile(join(folder, 'base.ts'), 'export const base: number = 1;');
     await writeFile(join(folder, 'user.ts'), "import { base } from './base';\nexport const user = base;");
-    const child = spawn(
-      process.execPath,
-      [cli, 'serve', folder, '--workers', '2', '--port', '0', '--json', '--database-url', empty.url],
-      { stdio: ['ignore', 'pipe', 'inherit'] },
-    );
+    const server = await startModuleServer([folder, '--database-url', empty.url], 2);
     try {
-      const events: { event: string; url: string; modules: string[]; coherentMs: number; message: string }[] =
-        [];
-      createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
-      const next = (event: string) =>
-        until(() => events.find((candidate) => candidate.event === event), {
-          timeoutMs: 30_000,
-          what: event,
-        });
-      const ready = (await next('ready')) as { url: string };
-      const ask = async (path: string): Promise<[string, string]> => {
-        // One connection for each request, so that the processes take turns.
-        const response = await fetch(new URL(path, ready.url), { headers: { connection: 'close' } });
-        return [response.headers.get('x-module-cache-peer') as string, await response.text()];
-      };
-      const everyPeer = async (path: string): Promise<Map<string, string>> => {
-        const answers = new Map<string, string>();
-        await until(
-          async () => {
-            const [peer, body] = await ask(path);
-            answers.set(peer, body);
-            return answers.size === 2;
-          },
-          { timeoutMs: 30_000, what: 'an answer of both processes' },
-        );
-        return answers;
-      };
-      await everyPeer('base.ts');
-      await everyPeer('user.ts');
+      const processes = await server.processes();
+      const bodies = (path: string): Promise<string[]> =>
+        Promise.all(processes.map(async (serving) => (await serving.get(path)).body));
+      await bodies('/base.ts');
+      await bodies('/user.ts');
 
       await appendFile(join(folder, 'base.ts'), '\nexport const edited = true;');
-      const change = await next('invalidated');
-      expect([...(change?.modules ?? [])].sort()).toEqual(['base.ts', 'user.ts']);
-      expect(change?.coherentMs).toEqual(expect.any(Number));
-      for (const body of (await everyPeer('base.ts')).values()) expect(body).toContain('edited = true');
+      const change = await server.next('invalidated');
+      expect([...change.modules].sort()).toEqual(['base.ts', 'user.ts']);
+      expect(change.coherentMs).toEqual(expect.any(Number));
+      for (const body of await bodies('/base.ts')) expect(body).toContain('edited = true');
 
-      const [worker] = await empty.sql`
-        select (regexp_match(application_name, 'worker ([0-9]+)'))[1] as number from pg_stat_activity
-        where application_name like 'module-cache serve, worker %' limit 1`;
-      const pids = await new Promise<number[]>((resolve) => {
-        execFile('pgrep', ['-P', String(child.pid)], (_, stdout) =>
-          resolve(stdout.trim().split('\n').map(Number)),
-        );
-      });
-      expect(worker?.number).toMatch(/^[12]$/);
-      process.kill(pids[0] as number, 'SIGKILL');
-      await until(() => events.some(({ message }) => message?.includes('is replaced')), {
+      const workers = await empty.sql`
+        select from pg_stat_activity
+        where datname = current_database() and application_name like 'module-cache serve, worker %'`;
+      expect(workers.length).toBeGreaterThan(0);
+      process.kill((await childrenOf(server.pid))[0] as number, 'SIGKILL');
+      await until(() => server.events.some(({ message }) => message?.includes('is replaced')), {
         timeoutMs: 10_000,
         what: 'the replacement',
       });
-      await everyPeer('base.ts');
+      for (const body of await bodies('/base.ts')) expect(body).toContain('edited = true');
 
-      child.kill('SIGINT');
-      const [code] = await once(child, 'exit');
-      expect(code).toBe(0);
+      expect(await server.stop()).toBe(0);
       await until(
         async () =>
-          (await empty.sql`select from pg_stat_activity where application_name like 'module-cache serve%'`)
-            .length === 0,
+          (
+            await empty.sql`
+              select from pg_stat_activity
+              where datname = current_database() and application_name like 'module-cache serve%'`
+          ).length === 0,
         { timeoutMs: 10_000, what: 'the end of its connections' },
       );
     } finally {
-      child.kill('SIGKILL');
+      await server.stop();
       await rm(folder, { recursive: true });
     }
   });
@@ -212,7 +181,7 @@ describe('module-cache', () => {
     await writeFile(join(folder, 'a.ts'), 'export const a = 1;');
     const proxy = await startProxy(empty.url);
     try {
-      const server = await startServer([folder, '--database-url', proxy.url], 2);
+      const server = await startModuleServer([folder, '--database-url', proxy.url], 2);
       try {
         const heard = server.events.length;
         const said = (text: string) =>
@@ -222,12 +191,7 @@ describe('module-cache', () => {
           });
         proxy.door = 'close';
         proxy.cut();
-        const pids = await new Promise<number[]>((resolve) => {
-          execFile('pgrep', ['-P', String(server.pid)], (_, stdout) =>
-            resolve(stdout.trim().split('\n').map(Number)),
-          );
-        });
-        process.kill(pids[0] as number, 'SIGKILL');
+        process.kill((await childrenOf(server.pid))[0] as number, 'SIGKILL');
         await said('is replaced');
         await said('module-cache: ');
         proxy.door = 'accept';

@@ -5,13 +5,13 @@ import { dirname, join, posix } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { init, parse } from 'es-module-lexer';
 import { createDatabase } from '../support/database.js';
-import { type Answer, type Server, type ServingProcess, startServer } from './support/server.js';
+import { type Answer, type ModuleServer, type ServingProcess, startModuleServer } from '../support/serve.js';
 
 /** Real packages with deep import graphs, their TypeScript sources as they are published. */
 describe.each(['rxjs', 'effect'])('the sources of %s, served by four processes', (name) => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
   let folder: string;
-  let server: Server;
+  let server: ModuleServer;
   let processes: ServingProcess[];
   let modules: string[];
 
@@ -25,7 +25,7 @@ describe.each(['rxjs', 'effect'])('the sources of %s, served by four processes',
       .map((file) => file.replaceAll('\\', '/'))
       .filter((file) => /\.[jt]s$/.test(file) && !file.endsWith('.d.ts'))
       .sort();
-    server = await startServer([folder, '--database-url', database.url]);
+    server = await startModuleServer([folder, '--database-url', database.url]);
     processes = await server.processes();
   });
   afterAll(async () => {

@@ -1,18 +1,13 @@
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { appendFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { migrate } from '../../src/schema/migrate.js';
 import { uninstall } from '../../src/schema/uninstall.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Bouncer, describeBouncer, startBouncer } from '../support/pgbouncer.js';
-import { until } from '../support/wait.js';
-
-const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+import { cli, startModuleServer } from '../support/serve.js';
 
 /** Without what the one who runs the tests may have set for other purposes. */
 const env = { ...process.env, DATABASE_URL: '', PGHOST: '', PGDATABASE: '', PGSERVICE: '' };
@@ -126,37 +121,21 @@ describeBouncer('the commands, through PgBouncer in transaction mode,', () => {
     });
 
     test('works with a listen URL of its own: edits reach all processes, and Ctrl-C ends it', async () => {
-      const options = ['--workers', '2', '--port', '0', '--json', '--database-url', through];
-      const child = spawn(
-        process.execPath,
-        [cli, 'serve', folder, ...options, '--listen-url', database.url],
-        {
-          stdio: ['ignore', 'pipe', 'inherit'],
-        },
+      const server = await startModuleServer(
+        [folder, '--database-url', through, '--listen-url', database.url],
+        2,
       );
       try {
-        const events: { event: string; url: string; modules: string[]; coherentMs: number | null }[] = [];
-        createInterface(child.stdout).on('line', (line) => events.push(JSON.parse(line)));
-        const next = (event: string) =>
-          until(() => events.find((candidate) => candidate.event === event), {
-            timeoutMs: 30_000,
-            what: event,
-          });
-        const { url } = await next('ready');
-        for (let again = 0; again < 20; again += 1) {
-          const response = await fetch(new URL('a.ts', url), { headers: { connection: 'close' } });
-          expect(await response.text()).toContain('version = 1');
-        }
+        const processes = await server.processes();
+        for (const serving of processes) expect((await serving.get('/a.ts')).body).toContain('version = 1');
         await appendFile(join(folder, 'a.ts'), '\nexport const edited = true;');
-        expect(await next('invalidated')).toMatchObject({
+        expect(await server.next('invalidated')).toMatchObject({
           modules: ['a.ts'],
           coherentMs: expect.any(Number),
         });
-        expect(await (await fetch(new URL('a.ts', url))).text()).toContain('edited = true');
-        child.kill('SIGINT');
-        expect(await once(child, 'exit')).toEqual([0, null]);
+        for (const serving of processes) expect((await serving.get('/a.ts')).body).toContain('edited = true');
       } finally {
-        child.kill('SIGKILL');
+        expect(await server.stop()).toBe(0);
       }
     });
   });

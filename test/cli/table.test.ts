@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import postgres, { type Sql } from 'postgres';
 import { settleTracking } from '../../src/cli/tracking.js';
 import { createDatabase } from '../support/database.js';
+import { type ModuleServer, type ServingProcess, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
-import { type Server, type ServingProcess, startServer } from './support/server.js';
 
 const REALM = 'https://table.example/';
 const PROCESSES = 4;
@@ -15,7 +15,7 @@ const hasPsql = await new Promise<boolean>((resolve) => {
 
 describe('modules that live in a table, served by four processes', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;
-  let server: Server;
+  let server: ModuleServer;
   let processes: ServingProcess[];
 
   beforeAll(async () => {
@@ -24,7 +24,7 @@ describe('modules that live in a table, served by four processes', () => {
     await database.sql`insert into files values
       ('base.ts', 'export const base: number = 1;'),
       ('user.ts', 'import { base } from "./base";\nexport const user = base;')`;
-    server = await startServer(
+    server = await startModuleServer(
       ['--table', 'public.files', '--realm', REALM, '--database-url', database.url],
       PROCESSES,
     );
@@ -119,7 +119,7 @@ describe('modules that live in a table, served by four processes', () => {
     await database.sql`insert into texts values ('a.ts', 'export const a = 1;')`;
     await database.sql`create view shown as select name as path, source from texts`;
     const args = ['--table', 'shown', '--realm', 'https://view.example/', '--database-url', database.url];
-    const first = await startServer(args, 1);
+    const first = await startModuleServer(args, 1);
     try {
       expect((await first.next('warning')).message).toContain('is not tracked');
       const [process] = (await first.processes()) as [ServingProcess];
@@ -133,7 +133,7 @@ describe('modules that live in a table, served by four processes', () => {
       await first.stop();
     }
     await database.sql`update texts set source = 'export const a = 3;'`;
-    const second = await startServer(args, 1);
+    const second = await startModuleServer(args, 1);
     try {
       expect((await second.next('ready')).changed).toEqual(['a.ts']);
     } finally {

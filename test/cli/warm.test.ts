@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createDatabase } from '../support/database.js';
+import { cli, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
-import { cli, startServer } from './support/server.js';
 
 const MODULES = 120;
 
@@ -72,7 +72,7 @@ describe('module-cache warm', () => {
     ]);
     expect((await warm('--json').done).last).toMatchObject({ produced: 0, present: MODULES });
 
-    const server = await startServer([folder, '--database-url', database.url], 2);
+    const server = await startModuleServer([folder, '--database-url', database.url], 2);
     try {
       for (const process of await server.processes()) {
         expect((await process.get('/m0.ts')).headers['x-module-cache']).toBe('l2');
@@ -96,12 +96,12 @@ describe('module-cache warm', () => {
     const { last } = await warm('--json').done;
     expect(last).toMatchObject({ total: MODULES, produced: MODULES - kept, present: kept });
     const left =
-      await database.sql`select from pg_stat_activity where application_name = 'module-cache warm'`;
+      await database.sql`select from pg_stat_activity where datname = current_database() and application_name = 'module-cache warm'`;
     expect(left).toHaveLength(0);
   });
 
   test('beside a fleet that serves, and beside another one, each module is compiled once', async () => {
-    const server = await startServer([folder, '--database-url', database.url], 2);
+    const server = await startModuleServer([folder, '--database-url', database.url], 2);
     try {
       const processes = await server.processes();
       const [one, other, ...answers] = await Promise.all([

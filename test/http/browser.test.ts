@@ -1,29 +1,19 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { type ModuleServer, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
 import { type Answer, findChromium, launch, openPage } from './support/chromium.js';
 
 /** A real browser loads the module graph of a page from four processes, and again after an edit. */
 
-const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 const executable = findChromium();
 const withBrowser = executable === undefined ? describe.skip : describe;
 if (executable === undefined) {
   process.stderr.write('Skipped: no Chromium in PATH; CHROMIUM names one.\n');
-}
-
-interface Event {
-  readonly event: string;
-  readonly url: string;
-  readonly changed: readonly string[];
 }
 
 /** Each module says its name when it is evaluated. */
@@ -41,19 +31,21 @@ const files = {
 withBrowser('a page', () => {
   let database: TestDatabase;
   let folder: string;
-  let server: ChildProcess;
+  let server: ModuleServer;
   let origin: string;
   let browser: Browser;
   let page: Page;
   let answers: () => Answer[];
-  const events: Event[] = [];
 
   const write = async (path: string, text: string): Promise<void> => {
     await mkdir(dirname(join(folder, path)), { recursive: true });
     await writeFile(join(folder, path), text);
   };
-  const told = (what: string, is: (event: Event) => boolean): Promise<Event> =>
-    until(() => events.find(is), { timeoutMs: 30_000, what });
+  const told = (path: string): Promise<unknown> =>
+    until(() => server.events.find(({ changed }) => changed?.includes(path)), {
+      timeoutMs: 30_000,
+      what: `the change of ${path} was noticed`,
+    });
 
   /** Loads the page anew; resolves to what the network said, by path. */
   async function load(): Promise<Record<string, number>> {
@@ -75,32 +67,14 @@ withBrowser('a page', () => {
     database = await createDatabase();
     folder = await mkdtemp(join(tmpdir(), 'module-cache-browser-'));
     for (const [path, text] of Object.entries(files)) await write(path, text);
-    const args = [
-      cli,
-      'serve',
-      folder,
-      '--workers',
-      '4',
-      '--port',
-      '0',
-      '--json',
-      '--database-url',
-      database.url,
-    ];
-    server = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-    createInterface(server.stdout as NodeJS.ReadableStream).on('line', (line) =>
-      events.push(JSON.parse(line)),
-    );
-    origin = (await told('the server is ready', ({ event }) => event === 'ready')).url;
+    server = await startModuleServer([folder, '--database-url', database.url]);
+    origin = server.url;
     browser = await launch(executable as string);
     ({ page, answers } = await openPage(await browser.newContext()));
   });
   afterAll(async () => {
     await browser?.close();
-    if (server?.exitCode === null) {
-      server.kill('SIGINT');
-      await once(server, 'exit');
-    }
+    await server?.stop();
     await database?.drop();
     await rm(folder, { recursive: true, force: true });
   });
@@ -119,7 +93,7 @@ withBrowser('a page', () => {
 
   test('gets 200 for what was edited alone: importers are compiled again, but their bytes are the same', async () => {
     await write('shared.ts', `${says('shared')}export const shared = 'second';\n`);
-    await told('the edit was noticed', ({ changed }) => changed?.includes('shared.ts'));
+    await told('shared.ts');
     const got = await load();
     const expected = Object.keys(files).map((path) => [path, path === 'shared.ts' ? 200 : 304]);
     expect(got).toEqual(Object.fromEntries(expected));
@@ -131,8 +105,8 @@ withBrowser('a page', () => {
     await mkdir(join(folder, 'b'));
     await write('b/index.ts', (files['b.ts'] as string).replace('./shared.js', '../shared.js'));
     await rename(join(folder, 'b.ts'), join(folder, 'b.old'));
-    await told('the move was noticed', ({ changed }) => changed?.includes('b.ts'));
-    await told('the new place was noticed', ({ changed }) => changed?.includes('b/index.ts'));
+    await told('b.ts');
+    await told('b/index.ts');
     const { 'main.ts': main, 'b/index.ts': moved, ...rest } = await load();
     expect([main, moved]).toEqual([200, 200]);
     expect(new Set(Object.values(rest))).toEqual(new Set([304]));

@@ -209,3 +209,11 @@ describe('bare specifiers', () => {
     await expect(modules.serve({ imports: map })).rejects.toMatchObject({ code: 'MC107' });
   });
 });
+
+test('the source map names the file beside the module, and nothing of the realm, which may be a folder of the server', async () => {
+  await modules.write('lib/größe 1.ts', 'export const a: number = 1;');
+  const body = await (await (await modules.serve())('/lib/gr%C3%B6%C3%9Fe%201.ts')).text();
+  const map = Buffer.from(/base64,(\S+)/.exec(body)?.[1] ?? '', 'base64').toString();
+  expect(JSON.parse(map).sources).toEqual(['gr%C3%B6%C3%9Fe%201.ts']);
+  expect(map).not.toContain('http-');
+});

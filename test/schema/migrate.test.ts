@@ -98,7 +98,8 @@ describe('a fleet that starts', () => {
   };
   const isWaiting = async (url: string): Promise<boolean> => {
     const sql = connect(url, { max: 1 });
-    const rows = await sql`select from pg_stat_activity where application_name = 'module-cache migrate'`;
+    const rows =
+      await sql`select from pg_stat_activity where datname = current_database() and application_name = 'module-cache migrate'`;
     await sql.end();
     return rows.length > 1;
   };

@@ -40,6 +40,11 @@ test('a debugger shows the source that the user wrote, at the place where it sto
   });
 });
 
+test('a page that must not know the realm is shown the source under another name', async () => {
+  const request = { realm, path: 'models/a.ts', source: 'export const a: 1 = 1;', sourceName: 'a.ts' };
+  expect(sourceMapOf((await transpiler.transpile(request)).body).payload.sources).toEqual(['a.ts']);
+});
+
 test('without source maps no source leaves the server', async () => {
   const bare = await open({ sourceMaps: 'none' });
   const { body } = await bare.transpile({

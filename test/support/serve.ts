@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { Agent, get, type IncomingHttpHeaders } from 'node:http';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { until } from '../../support/wait.js';
+import { until } from '../support/wait.js';
 
-export const cli = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
+export const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 export interface ServerEvent {
   readonly event: string;
@@ -29,7 +29,7 @@ export interface ServingProcess {
   get(path: string, headers?: Record<string, string>): Promise<Answer>;
 }
 
-export interface Server {
+export interface ModuleServer {
   readonly pid: number;
   readonly url: string;
   readonly events: readonly ServerEvent[];
@@ -42,7 +42,7 @@ export interface Server {
 }
 
 /** Runs `module-cache serve --json` with these arguments as a user would, on any free port. */
-export async function startServer(args: readonly string[], workers = 4): Promise<Server> {
+export async function startModuleServer(args: readonly string[], workers = 4): Promise<ModuleServer> {
   const child = spawn(
     process.execPath,
     [cli, 'serve', ...args, '--workers', String(workers), '--port', '0', '--json'],
