@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { migrate } from '../../src/schema/migrate.js';
 import { uninstall } from '../../src/schema/uninstall.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { type Bouncer, describeBouncer, startBouncer } from '../support/pgbouncer.js';
+import { describeBouncer } from '../support/describe-bouncer.js';
+import { type Bouncer, startBouncer } from '../support/pgbouncer.js';
 import { cli, startModuleServer } from '../support/serve.js';
 
 /** Without what the one who runs the tests may have set for other purposes. */

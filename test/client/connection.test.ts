@@ -2,7 +2,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import postgres, { type Options, type PostgresType } from 'postgres';
 import type { Connection } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer, startBouncer } from '../support/pgbouncer.js';
+import { describeBouncer } from '../support/describe-bouncer.js';
+import { startBouncer } from '../support/pgbouncer.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
 import { closePeers, gate, making, newRealm, notAsked, openPeer, type Peer } from './support/peers.js';

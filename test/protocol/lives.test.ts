@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { createUnguardedDatabase, type Guard } from '../sql/support/guard.js';
+import { createUnguardedDatabase } from '../sql/support/guard.js';
 import { pair, type Session, session } from '../sql/support/session.js';
 import { connect, disconnect, type TestDatabase } from '../support/database.js';
+import type { Guard } from '../support/install-script.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { until } from '../support/wait.js';
 import { NULL_EPOCH, PREPARED_TRANSACTIONS, SERVER_START } from './support/guards.js';

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { createUnguardedDatabase, type Guard, trap } from '../sql/support/guard.js';
+import { createUnguardedDatabase, trap } from '../sql/support/guard.js';
 import { type Observer, observe, pair, REALM, type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import type { Guard } from '../support/install-script.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { serverMajor } from '../support/server-major.js';
 import { until } from '../support/wait.js';

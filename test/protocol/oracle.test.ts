@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { createUnguardedDatabase, type Guard } from '../sql/support/guard.js';
+import { createUnguardedDatabase } from '../sql/support/guard.js';
 import { ISOLATIONS, type Isolation } from '../sql/support/session.js';
 import { createDatabase } from '../support/database.js';
+import type { Guard } from '../support/install-script.js';
 import { CHECK_AT_READ, DEPENDENCIES, FLOOR, REALM_KEY } from './support/guards.js';
 import { type OracleReport, prepareOracle, runOracle } from './support/oracle.js';
 

@@ -3,7 +3,8 @@ import postgres, { type Sql } from 'postgres';
 import { createSourceGuard, type ModuleSource, openTable, type TableOptions } from '../../src/realm/index.js';
 import { openInstance } from '../client/support/instance.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer, startBouncer } from '../support/pgbouncer.js';
+import { describeBouncer } from '../support/describe-bouncer.js';
+import { startBouncer } from '../support/pgbouncer.js';
 import { type Disk, openDisk } from './support/disk.js';
 
 const realm = 'https://table.example/';

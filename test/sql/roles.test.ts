@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { connect, createDatabase, disconnect, type TestDatabase } from '../support/database.js';
-import { installScript } from './support/guard.js';
+import { installScript } from '../support/install-script.js';
 import { pair, REALM, type Session, session } from './support/session.js';
 
 /** Who may do what, and who may install. Roles belong to the server, so theirs have names of this run. */

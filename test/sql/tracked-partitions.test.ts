@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { type Guard, installScript } from '../support/install-script.js';
 import { startServer, type TestServer } from '../support/server.js';
 import { until } from '../support/wait.js';
-import { type Guard, installScript, trap } from './support/guard.js';
+import { trap } from './support/guard.js';
 import { REALM, refusal, type Session, session } from './support/session.js';
 import { track, untrack, type Watcher, watch } from './support/tracking.js';
 

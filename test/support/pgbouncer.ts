@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, chownSync, constants, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { describe } from '@jest/globals';
 import { chooseServerUser, spawnOptions } from '../../src/cli/embedded-postgres/server-user.js';
 import { freePort } from '../client/support/proxy.js';
 import { temporaryFolder } from '../support/server.js';
@@ -43,15 +42,6 @@ function isExecutable(file: string): boolean {
     return false;
   }
 }
-
-/** Tests that need one; without one they are skipped, and that is said. */
-export const describeBouncer: (name: string, tests: () => void) => void = (name, tests) => {
-  if (findBouncer() !== undefined) describe(name, tests);
-  else {
-    process.stderr.write(`skipped, because there is no pgbouncer (PGBOUNCER may name one): ${name}\n`);
-    describe.skip(name, tests);
-  }
-};
 
 const running = new Set<ChildProcess>();
 // A test that fails half-way leaves none behind.

@@ -1,4 +1,4 @@
-import type { Guard } from '../../sql/support/guard.js';
+import type { Guard } from '../../support/install-script.js';
 
 /**
  * The rules of sql/ that the tests of this folder take out, each spelled as it stands there. Whoever changes one of

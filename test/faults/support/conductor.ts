@@ -1,0 +1,328 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import postgres, { type Sql } from 'postgres';
+import type { Guard } from '../../support/install-script.js';
+import { installScript } from '../../support/install-script.js';
+import { findBouncer, startBouncer } from '../../support/pgbouncer.js';
+import { startServer, type TestServer } from '../../support/server.js';
+import type { Fault } from './fault.js';
+import { createFleet, type Fleet, type Peer } from './fleet.js';
+import { type Clock, createClock, createRecorder, type Recorder } from './history.js';
+import { openLink } from './link.js';
+import type { Random } from './random.js';
+import { createSources, createWorld, type World } from './world.js';
+
+export interface RunSettings {
+  seed: number;
+  random: Random;
+  folder: string;
+  peers: number;
+  modules: number;
+  /** The built client, as a file: URL. */
+  client: string;
+  /** An older client to deploy now and then. */
+  oldClient: string;
+  /** What the schema lacks. */
+  without: readonly Guard[];
+  boundMs: number;
+  heartbeatMs: number;
+  broadcast: 'notify' | 'log';
+  peeksPerSecond: number;
+  writesPerSecond: number;
+}
+
+/** Runs a fleet, and does to it what the faults ask for. */
+export interface Conductor {
+  readonly settings: RunSettings;
+  readonly world: World;
+  readonly clock: Clock;
+  readonly recorder: Recorder;
+  readonly fleet: Fleet;
+  /** The server that the fleet is on; a failover puts another one here. */
+  server: TestServer;
+  /** Superuser, on the database of the run, past all links. */
+  admin<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /** A URL of the run's database on this server. */
+  urlOn(server: TestServer): string;
+  /** Leads every link, and PgBouncer, to this server. */
+  lead(server: TestServer): void;
+  /** The server has lost what it committed last, or was set back: says what is true from now on. */
+  loseLife(began: number): Promise<void>;
+  /** Versions that cannot be used here any more, as a token of a life that is lost. */
+  forgetTokens(): void;
+  /** Collects garbage at random intervals until stopped. */
+  garbage: { pause(): void; resume(): void };
+  log(line: string): void;
+  close(): Promise<void>;
+}
+
+const DATABASE = 'faults';
+
+export async function createConductor(
+  settings: RunSettings,
+  log: (line: string) => void,
+): Promise<Conductor> {
+  const { random } = settings;
+  const world = createWorld(settings.modules);
+  const recorder = createRecorder(settings.folder, 'conductor');
+  let server = await startServer({
+    settings: {
+      max_connections: 120,
+      wal_level: 'replica',
+      max_wal_senders: 4,
+      max_prepared_transactions: 10,
+      wal_keep_size: '64MB',
+      log_min_messages: 'panic',
+    },
+  });
+  const urlOn = (of: TestServer): string => Object.assign(new URL(of.url), { pathname: `/${DATABASE}` }).href;
+
+  async function withSql<T>(url: string, work: (sql: Sql) => Promise<T>): Promise<T> {
+    const sql = postgres(url, {
+      max: 1,
+      onnotice: () => {},
+      connect_timeout: 5,
+      connection: {
+        application_name: 'conductor',
+        statement_timeout: 60_000,
+        idle_in_transaction_session_timeout: 0,
+      },
+    });
+    try {
+      return await work(sql);
+    } finally {
+      await sql.end({ timeout: 1 }).catch(() => {});
+    }
+  }
+  const admin = <T>(work: (sql: Sql) => Promise<T>): Promise<T> => withSql(urlOn(server), work);
+
+  await withSql(server.url, (sql) => sql.unsafe(`create database ${DATABASE}`));
+  const script = installScript(settings.without);
+  await admin((sql) => sql.begin((tx) => tx.unsafe(script)));
+  const all = Array.from({ length: world.modules }, (_, module) => module);
+  await admin((sql) =>
+    createSources(sql, world, (module) =>
+      random.sample(
+        all.filter((each) => each !== module),
+        random.integer(0, 3),
+      ),
+    ),
+  );
+
+  const front = await openLink(server.port);
+  const bouncer =
+    findBouncer() === undefined ? undefined : await startBouncer(front.url(urlOn(server)), { poolSize: 6 });
+  const clock = createClock(process.hrtime.bigint());
+  const fleet = await createFleet({
+    seed: settings.seed,
+    random: random.fork(),
+    folder: settings.folder,
+    lanes: settings.peers,
+    origin: String(clock.origin),
+    modules: settings.modules,
+    client: settings.client,
+    variant: 'first',
+    serverUrl: urlOn(server),
+    bouncerUrl: bouncer?.url(urlOn(server)),
+    boundMs: settings.boundMs,
+    heartbeatMs: settings.heartbeatMs,
+    broadcast: settings.broadcast,
+    l1Bytes: 300_000,
+    readers: 4,
+    peeksPerSecond: settings.peeksPerSecond,
+    writesPerSecond: settings.writesPerSecond,
+  });
+
+  let collecting = true;
+  let closing = false;
+  const collector = (async () => {
+    const own = random.fork();
+    while (!closing) {
+      await sleep(own.integer(100, 900));
+      if (!collecting) continue;
+      const olderThan = own.pick(['0', '0', '200 milliseconds', '3 seconds']);
+      const batch = own.pick([20, 1_000, 10_000]);
+      await admin(
+        (sql) => sql`select from module_cache.collect_garbage(${olderThan}::text::interval, ${batch})`,
+      ).catch(() => {});
+    }
+  })();
+
+  const conductor: Conductor = {
+    settings,
+    world,
+    clock,
+    recorder,
+    fleet,
+    get server() {
+      return server;
+    },
+    set server(next) {
+      server = next;
+    },
+    admin,
+    urlOn,
+    lead(to) {
+      for (const link of [...fleet.links, front]) {
+        link.target = to.port;
+        link.cut();
+      }
+    },
+    async loseLife(began) {
+      const rows = await admin((sql) => sql`select thing, seq, version::float8, imports from app.history`);
+      recorder.write({ type: 'life', began, ended: clock.now(), survivors: JSON.stringify(rows) });
+    },
+    forgetTokens() {
+      for (const peer of fleet.peers) peer.tell({ type: 'forget tokens' });
+    },
+    garbage: {
+      pause: () => {
+        collecting = false;
+      },
+      resume: () => {
+        collecting = true;
+      },
+    },
+    log,
+    async close() {
+      closing = true;
+      await collector;
+      await fleet.close();
+      await bouncer?.stop();
+      await front.close();
+      await server.remove();
+      recorder.close();
+    },
+  };
+  return conductor;
+}
+
+/** Strikes again and again, several at a time if they do not get in each other's way, until it is stopped. */
+export function createStorm(
+  conductor: Conductor,
+  faults: readonly Fault[],
+  perMinute: number,
+  random: Random,
+) {
+  const active = new Map<Promise<void>, Fault>();
+  const struck = new Set<number>();
+  let count = 0;
+  let stopped = false;
+  let paused = false;
+  // Each kind gets its turn before any has a second one, whatever their weights.
+  const due = new Set(faults);
+
+  async function strike(fault: Fault): Promise<void> {
+    const began = conductor.clock.now();
+    const peer = fault.scope === 'peer' ? takePeer() : undefined;
+    if (fault.scope === 'peer' && peer === undefined) return;
+    let failed: string | undefined;
+    try {
+      await fault.strike(conductor, random.fork(), peer as Peer);
+    } catch (error) {
+      failed = String((error as Error)?.stack ?? error).slice(0, 500);
+    }
+    const ended = conductor.clock.now();
+    const recoveredMs = failed === undefined ? await recover(peer?.lane) : null;
+    if (peer !== undefined) struck.delete(peer.lane);
+    conductor.recorder.write({
+      type: 'fault',
+      kind: fault.kind,
+      began,
+      ended,
+      recoveredMs,
+      ...(failed === undefined ? {} : { failed }),
+    });
+    if (failed === undefined) count += 1;
+    else conductor.log(`fault ${fault.kind} could not be caused: ${failed}`);
+  }
+
+  function takePeer(): Peer | undefined {
+    const free = conductor.fleet.peers.filter(({ lane }) => !struck.has(lane));
+    if (free.length === 0) return undefined;
+    const peer = random.pick(free);
+    struck.add(peer.lane);
+    return peer;
+  }
+
+  /** How long until those that were struck answer again. */
+  async function recover(lane: number | undefined): Promise<number | null> {
+    const began = conductor.clock.now();
+    const concerned = (): Peer[] =>
+      conductor.fleet.peers.filter((peer) =>
+        lane === undefined ? !struck.has(peer.lane) : peer.lane === lane,
+      );
+    for (;;) {
+      const answers = await Promise.all(concerned().map((peer) => peer.ask('recover', 60_000)));
+      const ms = conductor.clock.now() - began;
+      if (answers.every(Boolean)) return ms;
+      if (ms >= 60_000) {
+        conductor.recorder.write({
+          type: 'wrong',
+          at: conductor.clock.now(),
+          what: `no recovery within a minute: ${concerned().map(({ number }) => number)}`,
+        });
+        return null;
+      }
+      await sleep(100);
+    }
+  }
+
+  async function run(): Promise<void> {
+    while (!stopped) {
+      await sleep(random.integer(0, 2 * Math.round(60_000 / perMinute)));
+      if (stopped || paused || active.size >= 4) continue;
+      const server = [...active.values()].some(({ scope }) => scope === 'server');
+      const possible = faults.filter(({ scope }) => scope === 'peer' || !server);
+      const fresh = possible.filter((fault) => due.has(fault));
+      const fault = choose(fresh.length > 0 ? fresh : possible, random);
+      if (fault === undefined) continue;
+      due.delete(fault);
+      const work = strike(fault).finally(() => active.delete(work));
+      active.set(work, fault);
+    }
+    await Promise.all(active.keys());
+  }
+  const running = faults.length === 0 ? Promise.resolve() : run();
+  return {
+    get count() {
+      return count;
+    },
+    get active() {
+      return [...active.values()].map(({ kind }) => kind);
+    },
+    /** Resolves when nothing is broken any more. */
+    async pause() {
+      paused = true;
+      await Promise.all(active.keys());
+    },
+    resume() {
+      paused = false;
+    },
+    async stop() {
+      stopped = true;
+      await running;
+    },
+  };
+}
+
+function choose(faults: readonly Fault[], random: Random): Fault | undefined {
+  let rest = random.fraction() * faults.reduce((sum, { weight }) => sum + weight, 0);
+  for (const fault of faults) {
+    rest -= fault.weight;
+    if (rest <= 0) return fault;
+  }
+  return faults.at(-1);
+}
+
+/** No more writes; then every peer has to have the newest of everything, without asking for more than its bound. */
+export async function quiet(conductor: Conductor): Promise<void> {
+  const { fleet, settings, recorder, clock } = conductor;
+  const wrong = (what: string): void => recorder.write({ type: 'wrong', at: clock.now(), what });
+  await Promise.all(fleet.peers.map(({ ready }) => ready));
+  for (const peer of fleet.peers) {
+    if (!(await peer.writes(false, 30_000))) wrong(`the writes of peer ${peer.number} do not end`);
+  }
+  await sleep(settings.boundMs + settings.heartbeatMs);
+  for (const peer of await fleet.all('quiet', 120_000)) wrong(`peer ${peer.number} is not quiet`);
+  await Promise.all(fleet.peers.map((peer) => peer.writes(true, 30_000)));
+}
