@@ -19,6 +19,8 @@ export interface Verdict {
   faults: number;
   violations: Violation[];
   violationCount: number;
+  /** ms since the start; infinite if there is none. */
+  firstViolationAt: number;
   /** Of bounded reads, by how long what they returned had been outdated when they began. */
   staleness: { upToMs: number; reads: number }[];
   maxStalenessMs: number;
@@ -69,7 +71,7 @@ interface Artifact {
 }
 
 const STALENESS_MS = [0, 1, 10, 100, 1_000, 10_000, Number.POSITIVE_INFINITY];
-const MAX_REPORTED = 20;
+const MAX_REPORTED = 8;
 const AROUND_MS = 1_500;
 
 export async function check(folder: string): Promise<Verdict> {
@@ -94,9 +96,21 @@ export async function check(folder: string): Promise<Verdict> {
 
   const violations: Violation[] = [];
   let violationCount = 0;
-  function violate(rule: string, at: number, detail: string, around: readonly number[] = []): void {
+  let firstViolationAt = Number.POSITIVE_INFINITY;
+  const told = new Set<string>();
+  function violate(
+    rule: string,
+    at: number,
+    detail: string,
+    around: readonly number[] = [],
+    name: unknown = detail,
+  ): void {
     violationCount += 1;
-    if (violations.length < MAX_REPORTED) {
+    firstViolationAt = Math.min(firstViolationAt, at);
+    // Of what is the same again and again once is enough.
+    const isNew = !told.has(`${rule} ${name}`);
+    told.add(`${rule} ${name}`);
+    if (isNew && violations.length < MAX_REPORTED) {
       violations.push({ rule, at, detail, history: historyAround(at, new Set(around), entries, faults) });
     }
   }
@@ -138,6 +152,7 @@ export async function check(folder: string): Promise<Verdict> {
         read.ended,
         `${say()}: ${worst.detail}`,
         artifact.parts.map(([thing]) => thing),
+        `${peer} ${read.artifact}`,
       );
     }
   }
@@ -312,6 +327,7 @@ export async function check(folder: string): Promise<Verdict> {
     faults: faults.filter(({ failed }) => failed === undefined).length,
     violations,
     violationCount,
+    firstViolationAt,
     staleness,
     maxStalenessMs,
     refused,

@@ -65,7 +65,7 @@ if (!existsSync(client)) program.error(`error: there is no client at ${client}: 
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
 
-const folder = mkdtempSync(join(tmpdir(), `module-cache-test-${process.pid}-`));
+const folder = mkdtempSync(join(tmpdir(), 'module-cache-faults-'));
 chmodSync(folder, 0o755);
 const random = createRandom(options.seed);
 const log = (line: string): void => {
