@@ -14,7 +14,7 @@ export function reportOf(
   );
   say();
   say(
-    `reads        ${n(reads.bounded)} bounded, ${n(reads.strong)} strong, ${n(reads.causal)} causal, ${n(reads.quiet)} after quiet`,
+    `reads        ${n(reads.bounded)} bounded, ${n(reads.strong)} strong, ${n(reads.causal)} causal, ${n(reads.quiet)} after quiet; of an older client: ${n(verdict.ofReleases)}`,
   );
   say(
     `writes       ${n(writes.committed)} committed, ${n(writes.rolledBack)} rolled back, ${n(writes.refused)} refused by Postgres, ${n(writes.unknown)} without an answer`,
