@@ -325,6 +325,24 @@ async function invalidateAll(
   return token;
 }
 
+async function makeInside(
+  tx: TransactionSql,
+  things: readonly number[],
+): Promise<((sql: Sql) => Promise<unknown>) | undefined> {
+  const module = things.find((thing) => thing < world.modules);
+  if (module === undefined) return undefined;
+  const { realm, path } = requestOf(module);
+  const [row] = await tx`select token from module_cache.get(${realm}, ${path}, 'transpile', ${variant})`;
+  const { parts, imports } = await readSources(tx, module, false);
+  artifacts += 1;
+  const artifact = peer * 1_000_000 + artifacts;
+  const body = bodyOf({ artifact, module, parts, split: false }, 10);
+  const keys = imports.map((each) => world.keyOf(realm, each));
+  return (sql) => sql`
+    select from module_cache.put(${realm}, ${path}, 'transpile', ${variant}, ${body}, ${JSON.stringify({ artifact })}::text::jsonb,
+      ${keys}::text[], ${row?.token ?? null})`;
+}
+
 async function writeOnce(): Promise<void> {
   writes += 1;
   const write = peer * 1_000_000 + writes;
@@ -345,6 +363,9 @@ async function writeOnce(): Promise<void> {
   const waits = random.chance(0.05) ? random.integer(100, 500) : random.integer(0, 15);
   let token: string | undefined;
   let commits = Number.NaN;
+  // An application that makes the module inside of its own transaction, and offers it whatever becomes of that.
+  const hasty = random.chance(0.08);
+  let offer: ((sql: Sql) => Promise<unknown>) | undefined;
   try {
     await writer.begin(`isolation level ${isolation}`, async (tx) => {
       const early = random.chance(0.3);
@@ -369,6 +390,7 @@ async function writeOnce(): Promise<void> {
       if (random.chance(0.02)) {
         await tx`delete from module_cache.artifacts where canonical_path = ${world.pathOf(random.pick(mine))}`;
       }
+      if (hasty) offer = await makeInside(tx, things);
       await sleep(waits);
       if (rollsBack) throw new OnPurpose();
       // Before it is sent: who is killed now may have committed.
@@ -382,6 +404,8 @@ async function writeOnce(): Promise<void> {
   } catch (error) {
     const at = clock.now();
     operations += 1;
+    // It has read what was never committed.
+    if (error instanceof OnPurpose) await offer?.(writer).catch(() => {});
     if (error instanceof OnPurpose)
       recorder.write({ type: 'outcome', write, at, isolation, outcome: 'rolled back' });
     else {
