@@ -261,10 +261,17 @@ describe('a database that is not empty', () => {
       max: 1,
       onnotice: ({ message, hint }) => notices.push(`${message} ${hint}`),
     });
-    await tenant.begin((tx) => tx.unsafe(installScript()));
-    expect(
-      notices.filter((notice) => /role module_cache_\w+ was not created.*grant_roles/.test(notice)),
-    ).toHaveLength(3);
+    const leftOut = async (): Promise<number> => {
+      notices.length = 0;
+      await tenant.begin((tx) => tx.unsafe(installScript()));
+      await tenant`drop schema module_cache cascade`;
+      return notices.filter((notice) => /role module_cache_\w+ was not created.*grant_roles/.test(notice))
+        .length;
+    };
+    expect(await leftOut()).toBe(3);
+    // Of one that is there, whoever made it, nothing is said.
+    await sql`create role module_cache_reader`;
+    expect(await leftOut()).toBe(2);
     await tenant.end();
     await sql.unsafe('reassign owned by tenant to current_user; drop owned by tenant; drop role tenant');
   });
