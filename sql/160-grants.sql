@@ -13,9 +13,12 @@ begin
     exception
       when duplicate_object or unique_violation then
         null;
+      -- Asked for the right first, Postgres does not get to say that the role is there.
       when insufficient_privilege then
-        raise notice 'role % was not created: %', v_role, sqlerrm
-          using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+        if to_regrole(v_role) is null then
+          raise notice 'role % was not created: %', v_role, sqlerrm
+            using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+        end if;
     end;
   end loop;
 end;

@@ -7,13 +7,8 @@ import { installScript, upgradeScript } from '../../src/schema/script.js';
 import { uninstall } from '../../src/schema/uninstall.js';
 import { VERSION } from '../../src/versions.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { startServer, type TestServer, temporaryFolder } from '../support/server.js';
-import {
-  canHaveExtension,
-  firstRelease,
-  isReference,
-  startServerWithExtension,
-} from './support/extension.js';
+import { type TestServer, temporaryFolder } from '../support/server.js';
+import { firstRelease, isReference, startServerWithExtension } from './support/extension.js';
 import { migrationsUpTo } from './support/releases.js';
 
 /** However the schema came into a database, and from whatever version: it is the same schema. */
@@ -25,7 +20,7 @@ let server: TestServer;
 const created: TestDatabase[] = [];
 let expected: string;
 beforeAll(async () => {
-  server = await (canHaveExtension ? startServerWithExtension() : startServer());
+  server = await startServerWithExtension();
   const { sql } = await emptyDatabase();
   await sql.begin((tx) => tx.unsafe(installScript()));
   expected = await describeSchema(sql);
@@ -79,7 +74,7 @@ describe('one schema', () => {
     expect(await describeSchema(sql)).toBe(expected);
   });
 
-  (canHaveExtension ? test : test.skip)('by the extension', async () => {
+  test('by the extension', async () => {
     const { sql } = await emptyDatabase();
     await sql`create extension module_cache`;
     expect(await describeSchema(sql)).toBe(expected);
@@ -130,7 +125,7 @@ describe('one schema', () => {
       await expectUpgraded(database);
     });
 
-    (canHaveExtension ? test : test.skip)('by the extension', async () => {
+    test('by the extension', async () => {
       const database = await emptyDatabase();
       await database.sql`create extension module_cache version '0.1.0'`;
       await fill(database);
