@@ -149,7 +149,7 @@ async function produce(module: number, signal: AbortSignal) {
     note('made');
     return {
       body: bodyOf({ artifact, module, parts, split }, random.integer(0, 3_000)),
-      headers: { artifact },
+      headers: { artifact, variant },
       dependencyKeys: imports.map((each) => world.keyOf(realm, each)),
     };
   } catch (error) {
@@ -189,8 +189,11 @@ function note(module: number, mode: Mode, after: number, began: number, answer: 
   const ended = clock.now();
   operations += 1;
   const artifact = idOf(answer.body);
-  if (artifact !== (answer.headers as { artifact?: number }).artifact) {
-    wrong(`the body is of artifact ${artifact}, its headers of ${JSON.stringify(answer.headers)}`);
+  const { headers } = answer as { headers: { artifact?: number; variant?: string } };
+  if (artifact !== headers.artifact || variant !== headers.variant) {
+    wrong(
+      `variant ${variant} was asked for: the body is of artifact ${artifact}, its headers ${JSON.stringify(headers)}`,
+    );
   }
   if (!known.has(artifact)) {
     if (known.size > 20_000) known.clear();
@@ -339,7 +342,7 @@ async function makeInside(
   const body = bodyOf({ artifact, module, parts, split: false }, 10);
   const keys = imports.map((each) => world.keyOf(realm, each));
   return (sql) => sql`
-    select from module_cache.put(${realm}, ${path}, 'transpile', ${variant}, ${body}, ${JSON.stringify({ artifact })}::text::jsonb,
+    select from module_cache.put(${realm}, ${path}, 'transpile', ${variant}, ${body}, ${JSON.stringify({ artifact, variant })}::text::jsonb,
       ${keys}::text[], ${row?.token ?? null})`;
 }
 
