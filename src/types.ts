@@ -38,6 +38,11 @@ export interface ServedModule extends CachedModule {
    * Undefined while the database cannot tell.
    */
   readonly token?: string | undefined;
+  /**
+   * Only of an answer within `graceMs`, while the database is away: for how long, in ms, nothing was heard from it, so
+   * that an invalidation may have been missed.
+   */
+  readonly staleMs?: number;
 }
 
 /** What a producer makes. */

@@ -5,7 +5,7 @@ export const batch = {
   guards: [
     {
       name: 'a batch is one question',
-      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids));',
+      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });',
       without: 'const rows = await Promise.all(ids.map((id) => pool.run((sql) => calls.get(sql, id))));',
       test: [GET_MANY, 'is one question, however many modules memory does not hold'],
     },
