@@ -110,7 +110,7 @@ describe('within the grace period', () => {
     const stale = await peer.cache.get({ realm, path: 'a.ts' });
     expect(stale?.staleMs).toBeDefined();
     comeBack();
-    await until(() => peer.cache.stats().fresh, { what: 'it has caught up' });
+    await until(() => peer.cache.stats().fresh && peer.of('back').length === 1, { what: 'it is back' });
     expect(stale?.token).not.toBe(token);
     expect(await peer.cache.get({ realm, path: 'a.ts' }, { after: token })).toBeUndefined();
     expect(await other.cache.get({ realm, path: 'a.ts' }, { after: stale?.token as string })).toBeUndefined();
@@ -147,19 +147,17 @@ describe('within the grace period', () => {
   });
 
   test('what the database has called outdated stays so when it goes away after that', async () => {
-    const peer = await open({ listenConnection: proxy.url, connection: database.url, graceMs: 60_000 });
     const pooled = await startProxy(database.url);
     cleanUps.push(() => pooled.close());
-    const other = await open({ connection: pooled.url, graceMs: 60_000 });
-    await fill(other);
+    const peer = await open({ connection: pooled.url, listenConnection: proxy.url, graceMs: 60_000 });
     await fill(peer);
     leave();
-    await untilStale(other);
+    await untilStale(peer);
     await invalidate(database.sql, realm, 'a.ts');
-    expect(await other.cache.get({ realm, path: 'a.ts' }).catch((error) => error)).toBeUndefined();
+    expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
     pooled.door = 'close';
     pooled.cut();
-    await expect(other.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
+    await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
   });
 
   test('an end that the producer has set holds', async () => {
@@ -213,6 +211,15 @@ describe('production without the database', () => {
     }
     finish({ body: 'old' });
     expect((await before).body).toBe('old');
+  });
+
+  test('a strong read does not take memory that is fresh, because nobody can tell', async () => {
+    const peer = await open({ ...alone, maxStalenessMs: 60_000 });
+    await fill(peer);
+    leave();
+    const strong = { consistency: 'strong' } as const;
+    const module = await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('new'), strong);
+    expect(module).toMatchObject({ body: 'new', cached: false });
   });
 
   test('what memory holds is not made anew within the grace period', async () => {
@@ -275,17 +282,6 @@ describe('a database that says nothing any more', () => {
     await expect(peer.cache.get({ realm, path: 'c.ts' })).rejects.toMatchObject(away);
     expect(proxy.sent('c.ts')).toBe(sent);
   });
-
-  test('leaves no more connections than it had, however long that lasts', async () => {
-    const peer = await open({ callTimeoutMs: 100, maxStalenessMs: 30_000, heartbeatMs: 20_000 });
-    await Promise.all(Array.from({ length: 30 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` })));
-    proxy.silence();
-    await expect(peer.cache.get({ realm, path: 'b.ts' })).rejects.toMatchObject(away);
-    const before = proxy.accepted;
-    await until(() => proxy.accepted >= before + 4, { timeoutMs: 20_000, what: 'it has tried a few times' });
-    // At most those of a pool that is being left, and the one that tries.
-    await until(() => proxy.connections <= 10, { what: 'the old ones are gone' });
-  });
 });
 
 describe('calls that may take long', () => {
@@ -314,6 +310,42 @@ describe('calls that may take long', () => {
     expect(peer.of('away')).toEqual([]);
     await busy;
   });
+});
+
+test('it is known without any call, once the dedicated connection is lost', async () => {
+  const peer = await open();
+  leave();
+  await until(() => peer.of('away').length === 1, { what: 'it knows' });
+  comeBack();
+  await until(() => peer.of('back').length === 1 && peer.cache.stats().connected, { what: 'it is back' });
+});
+
+test('a server that has no connection left counts as away, and as back when it has', async () => {
+  const name = `few_${newRealm().replace(/\W/g, '_')}`;
+  await database.sql.unsafe(
+    `create role ${name} login password 'secret' connection limit 2 in role module_cache_operator`,
+  );
+  cleanUps.push(() => database.sql.unsafe(`drop role ${name}`));
+  const url = Object.assign(new URL(database.url), { username: name, password: 'secret' }).href;
+  const peer = await openPeer({ connection: `${url}?max=1`, listenConnection: database.url });
+  await database.sql`select pg_terminate_backend(pid) from pg_stat_activity where usename = ${name}`;
+  const others = [1, 2].map(() => openInstance(url, { max: 1 }));
+  await until(
+    () =>
+      Promise.all(others.map(({ sql }) => sql`select 1`)).then(
+        () => true,
+        () => false,
+      ),
+    { what: 'others have taken them' },
+  );
+  await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject({
+    ...away,
+    cause: { code: '53300' },
+  });
+  await until(() => peer.of('away').length === 1, { what: 'it knows' });
+  await Promise.all(others.map(({ close }) => close()));
+  await until(() => peer.of('back').length === 1, { what: 'it is back' });
+  expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
 });
 
 test('a connection that is lost does not make the database count as away', async () => {
