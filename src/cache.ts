@@ -303,9 +303,9 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   ): Promise<ServedModule> {
     // Without a wait where there is nothing to wait for: work that is given up this very moment must not be met.
     const strong = read.after === undefined ? read.consistency === 'strong' : await isStrong(read, patience);
-    // What it waits for is a production without the database, where others may get what memory holds past its time.
-    const alone = strong || (read.after !== undefined && settings.graceMs > 0 && !coherence.isFresh());
     const arrived = journal.position();
+    // What others would rather have from memory past its time, a causal read cannot have.
+    const alone = strong || (read.after !== undefined && settings.graceMs > 0 && !coherence.isFresh());
     for (let tries = 1; ; tries += 1) {
       const entry = fromMemory(id);
       if (

@@ -32,7 +32,7 @@ export const batch = {
     },
     {
       name: 'a strong batch asks whether memory is current',
-      text: '? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries)))',
+      text: '? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries), { weight: weightOf(entries) }))',
       without: '? undefined',
       test: [GET_MANY, 'never get what a committed invalidation covers'],
     },

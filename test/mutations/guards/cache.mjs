@@ -18,8 +18,8 @@ export const cache = {
     },
     {
       name: 'memory is served only while it is fresh',
-      text: '|| !coherence.isFresh() ||',
-      without: '||',
+      text: '    if (entry === undefined || !coherence.isFresh()) return undefined;\n',
+      without: '',
       test: [CATCH_UP, 'trap: the monotonic clock stands still in suspend'],
     },
     {
