@@ -124,7 +124,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       applicationName: settings.name,
       channels: [CHANNEL_INVALIDATED, CHANNEL_POPULATED],
       broadcast: settings.broadcast,
-      notify: (channel) => opened.run((sql) => calls.notify(sql, channel)),
+      // Whether or not it counts as away: this is how it comes back.
+      notify: (channel) => opened.run((sql) => calls.notify(sql, channel), settings.callTimeoutMs),
       onNotification(channel, payload) {
         if (channel === CHANNEL_POPULATED) claims.onPopulated(payload);
         else coherence.onNotification(payload);

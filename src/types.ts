@@ -31,7 +31,7 @@ export type Source = 'l1' | 'l2' | 'produced' | 'coalesced';
 
 export interface ServedModule extends CachedModule {
   readonly source: Source;
-  /** False if the answer was outdated when it was ready, so that no cache holds it. */
+  /** False if no cache holds it: it was outdated when it was ready, or made while the database is away. */
   readonly cached: boolean;
   /**
    * Coherence token: a read with it as `after`, of any module and in any process, is not older than this answer.

@@ -59,4 +59,4 @@ test('serve goes on without the database as --grace and --produce-alone say', as
     timeoutMs: 20_000,
     what: 'it is kept again',
   });
-});
+}, 120_000);

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { ModuleCacheOptions } from '../../src/index.js';
+import { ModuleCacheError, type ModuleCacheOptions } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
@@ -262,7 +262,8 @@ describe('production without the database', () => {
     let asked = 0;
     const failing = peer.cache.getOrProduce({ realm, path: 'a.ts' }, () => {
       asked += 1;
-      throw Object.assign(new Error('no source'), { code: 'MC108' });
+      // As of another cache, which the producer reads from.
+      throw new ModuleCacheError('MC108', 'no source');
     });
     await expect(failing).rejects.toThrow('no source');
     expect(asked).toBe(1);
