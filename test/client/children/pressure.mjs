@@ -93,6 +93,7 @@ async function heap(cache, operations, realm) {
       (error) => (outcomes[code(error)] = (outcomes[code(error)] ?? 0) + 1),
     );
   const measured = [];
+  let most = 0;
   let done = 0;
   // At most 2,000 rounds that ask the database; the rest comes out of memory, as in a busy process.
   const perRound = Math.max(1_000, Math.ceil(operations / 2_000));
@@ -124,6 +125,7 @@ async function heap(cache, operations, realm) {
       ),
     );
     done += asked.length;
+    most = Math.max(most, sockets());
     await Promise.all(asked);
     for (; done < (round + 1) * perRound; done += 10) {
       for (let n = 0; n < 10; n += 1) {
@@ -136,7 +138,8 @@ async function heap(cache, operations, realm) {
       await pause(20);
       globalThis.gc();
       globalThis.gc();
-      measured.push({ bytes: process.memoryUsage().heapUsed, sockets: sockets() });
+      measured.push({ bytes: process.memoryUsage().heapUsed, sockets: most });
+      most = 0;
     }
   }
   tell('measured', { measured, outcomes, done });
