@@ -14,6 +14,8 @@ import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } fro
 export interface Coherence {
   /** True while the last completed catch-up began less than `maxStalenessMs` ago. */
   isFresh(): boolean;
+  /** Ms since the last completed catch-up began, by the clock that says more; infinite before the first. */
+  ageMs(): number;
   /** The life that entries in memory have to be of; undefined before the first catch-up. */
   life(): string | undefined;
   /** Asks the log. Resolves to whether it could be asked; a catch-up that began before this call does not count. */
@@ -167,6 +169,10 @@ export function createCoherence(options: CoherenceOptions): Coherence {
 
   return {
     isFresh: () => performance.now() < freshUntil.monotonic && Date.now() < freshUntil.wall,
+    ageMs() {
+      const monotonic = performance.now() - freshUntil.monotonic;
+      return options.maxStalenessMs + Math.max(monotonic, Date.now() - freshUntil.wall);
+    },
     life: () => cursor?.seen.life,
     seen: () => cursor?.seen,
     catchUp,

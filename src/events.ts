@@ -34,6 +34,10 @@ export interface CacheEvents {
   disconnected: [{ error: unknown }];
   /** A catch-up is complete again after a start or a disconnection. */
   'caught-up': [{ changes: number; complete: boolean; ms: number }];
+  /** The database cannot be used; calls fail at once until it can. */
+  away: [{ error: unknown }];
+  /** The database can be used again. */
+  back: [Record<string, never>];
   /** Something went wrong that no caller sees. */
   warning: [{ message: string; error?: unknown }];
 }

@@ -32,6 +32,8 @@ const names = [
   'dropped',
   'disconnected',
   'caught-up',
+  'away',
+  'back',
   'warning',
 ] as const;
 

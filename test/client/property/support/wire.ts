@@ -140,6 +140,8 @@ export function createWire(
   };
   const pool: Pool = {
     run: async (call) => call(poolLine as never),
+    look: async () => {},
+    size: 10,
     async close() {
       closed = true;
       fail(() => true);

@@ -299,5 +299,5 @@ export async function openWorld(open: typeof openModuleCache) {
 function isExpected(error: unknown): boolean {
   const { name, code, message } = error as { name: string; code?: string; message: string };
   if (error instanceof ConnectionLost || name === 'AbortError' || message.endsWith(' failed')) return true;
-  return ['MC102', 'MC103', 'MC104'].includes(code ?? '');
+  return ['MC102', 'MC103', 'MC104', 'MC108'].includes(code ?? '');
 }
