@@ -32,6 +32,7 @@ const names = [
   'dropped',
   'disconnected',
   'caught-up',
+  'collected',
   'warning',
 ] as const;
 
