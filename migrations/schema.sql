@@ -556,7 +556,7 @@ BEGIN ATOMIC
          END AS regexp_replace;
 END;
 
-CREATE OR REPLACE FUNCTION module_cache._elect_collector()
+CREATE OR REPLACE FUNCTION module_cache._elect_collector(patience interval)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -564,7 +564,12 @@ CREATE OR REPLACE FUNCTION module_cache._elect_collector()
 AS $function$
 begin
   return module_cache._holds_claim(module_cache._collector_key())
-    or pg_try_advisory_lock(module_cache._collector_key());
+    or pg_try_advisory_lock(module_cache._collector_key())
+    or not exists (
+      select
+      from module_cache._snapshots s
+      join module_cache._epoch() e on e.epoch = s.epoch
+      where s.taken_at > clock_timestamp() - patience);
 end;
 $function$;
 
@@ -1985,7 +1990,7 @@ declare
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
-    '_elect_collector(), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
+    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
@@ -2302,7 +2307,7 @@ comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys 
 
 comment on function module_cache._dependency_key(text) is 'A path without its executable extension and without a final /index below the root.';
 
-comment on function module_cache._elect_collector() is 'True if this session is the one that collects garbage for the fleet, until it ends or resigns. Never waits.';
+comment on function module_cache._elect_collector(interval) is 'True if this session is the one that collects garbage for the fleet, until it ends or resigns, or if that one has not collected for so long. Never waits.';
 
 comment on function module_cache._ensure_epoch() is 'Makes sure that there is an epoch, if that can be done without waiting.';
 
@@ -2470,9 +2475,9 @@ grant execute on function module_cache._collect_for_fleet(interval,interval,inte
 
 grant execute on function module_cache._collect_for_fleet(interval,interval,integer) to module_cache_writer;
 
-grant execute on function module_cache._elect_collector() to module_cache_operator;
+grant execute on function module_cache._elect_collector(interval) to module_cache_operator;
 
-grant execute on function module_cache._elect_collector() to module_cache_writer;
+grant execute on function module_cache._elect_collector(interval) to module_cache_writer;
 
 grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
 

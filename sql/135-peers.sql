@@ -93,7 +93,10 @@ $$;
 comment on function module_cache._report_peer(text, jsonb) is
   'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
 
-/* Locks of the session, because the peer that collects does so in many short transactions. */
+/*
+ * A lock of the session, because the peer that collects does so in many short transactions. A process that hangs keeps
+ * its session, and with it this lock: when nothing was collected for a while, whoever comes stands in.
+ */
 create function module_cache._collector_key() returns bigint
   language sql immutable parallel safe
 begin atomic
@@ -102,18 +105,23 @@ end;
 
 comment on function module_cache._collector_key() is 'The advisory lock of the one peer that collects garbage.';
 
-create function module_cache._elect_collector() returns boolean
+create function module_cache._elect_collector(patience interval) returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
   return module_cache._holds_claim(module_cache._collector_key())
-    or pg_try_advisory_lock(module_cache._collector_key());
+    or pg_try_advisory_lock(module_cache._collector_key())
+    or not exists (
+      select
+      from module_cache._snapshots s
+      join module_cache._epoch() e on e.epoch = s.epoch
+      where s.taken_at > clock_timestamp() - patience);
 end;
 $$;
 
-comment on function module_cache._elect_collector() is
-  'True if this session is the one that collects garbage for the fleet, until it ends or resigns. Never waits.';
+comment on function module_cache._elect_collector(interval) is
+  'True if this session is the one that collects garbage for the fleet, until it ends or resigns, or if that one has not collected for so long. Never waits.';
 
 create function module_cache._resign_collector() returns void
   language plpgsql volatile parallel unsafe security definer

@@ -37,7 +37,7 @@ declare
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
-    '_elect_collector(), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
+    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin

@@ -230,8 +230,9 @@ export async function reportPeer(sql: Queryable, needs: string, about: object): 
   return only(rows)[0] === 'true';
 }
 
-export async function electCollector(sql: Queryable): Promise<boolean> {
-  const rows = await sql`select module_cache._elect_collector()::text`.values();
+export async function electCollector(sql: Queryable, patienceMs: number): Promise<boolean> {
+  const rows = await sql`
+    select module_cache._elect_collector(${intervalOf(patienceMs)}::text::interval)::text`.values();
   return only(rows)[0] === 'true';
 }
 

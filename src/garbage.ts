@@ -25,6 +25,9 @@ export interface GarbageCollectorOptions {
 
 const SIGNATURE = '_collect_for_fleet(interval, interval, integer)';
 const CALL_TIMEOUT_MS = 5_000;
+/** When the elected process has left out so many turns, but not before so many ms, others stand in. */
+const PATIENCE_TURNS = 5;
+const PATIENCE_MS = 60_000;
 /** A `put` tries again for about this long while a row that it wants is being moved. */
 const SHORT_MS = 50;
 const BATCH = { least: 100, first: 1_000, most: 10_000 };
@@ -34,6 +37,7 @@ const REST = 3;
 export function createGarbageCollector(options: GarbageCollectorOptions): GarbageCollector {
   const { session, pool, events } = options;
   const ended = new AbortController();
+  const patienceMs = Math.max(PATIENCE_TURNS * options.everyMs, PATIENCE_MS);
   let batch = BATCH.first;
   let timer: NodeJS.Timeout | undefined;
   let running = Promise.resolve();
@@ -41,7 +45,7 @@ export function createGarbageCollector(options: GarbageCollectorOptions): Garbag
   async function isElected(): Promise<boolean> {
     if (!session.connected) return false;
     if (!(await session.run((sql) => calls.mayCall(sql, SIGNATURE), CALL_TIMEOUT_MS))) return false;
-    return session.run(calls.electCollector, CALL_TIMEOUT_MS);
+    return session.run((sql) => calls.electCollector(sql, patienceMs), CALL_TIMEOUT_MS);
   }
 
   /** As large as is quickly done. */

@@ -16,6 +16,7 @@ import {
   PEERS_THAT_ARE_THERE,
   REPORT_SKIPS_LOCKED,
   REPORT_TIMEOUT,
+  STAND_IN,
   SWEPT_ONLY_IF_GONE,
   SWEPT_PEERS,
   THINNED_OUT,
@@ -325,8 +326,9 @@ test('one session is elected to collect, until it ends or resigns', async () => 
   try {
     const [one, other] = pair(db);
     const third = session(db);
+    await collect(third);
     const elect = async (peer: Session) =>
-      (await peer.run('select module_cache._elect_collector() as is'))[0]?.is;
+      (await peer.run(`select module_cache._elect_collector('1 minute') as is`))[0]?.is;
     expect([await elect(one), await elect(one), await elect(other)]).toEqual([true, true, false]);
     await one.run('select module_cache._resign_collector()');
     await one.run('select module_cache._resign_collector()');
@@ -336,6 +338,19 @@ test('one session is elected to collect, until it ends or resigns', async () => 
   } finally {
     await db.drop();
   }
+});
+
+trap('a collector that hangs is stood in for', STAND_IN, async (db) => {
+  const [hanging, other] = pair(db);
+  const elect = async (peer: Session) =>
+    (await peer.run(`select module_cache._elect_collector('5 minutes') as is`))[0]?.is;
+  expect(await elect(hanging)).toBe(true);
+  await collect(hanging);
+  expect(await elect(other)).toBe(false);
+  await age(other, '6 minutes');
+  expect(await elect(other)).toBe(true);
+  await collect(other);
+  expect(await elect(other)).toBe(false);
 });
 
 test('whatever peers report, garbage that is collected lets nothing in that was to be rejected', async () => {

@@ -377,6 +377,11 @@ export const NEEDS_OF_THIS_LIFE: Guard = {
   text: " where e.life = split_part(needs, '@', 1);",
   without: ';',
 };
+export const STAND_IN: Guard = {
+  file: '135',
+  text: 'where s.taken_at > clock_timestamp() - patience);',
+  without: ');',
+};
 export const REPORT_SKIPS_LOCKED: Guard = {
   file: '135',
   text: 'where o.backend_pid = pg_backend_pid() for update skip locked',
