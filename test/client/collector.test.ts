@@ -95,7 +95,7 @@ test('batches follow each other until all is done, and leave most of the time to
 
 test('what an operator is collecting is not waited for', async () => {
   const { batches } = open({ batch: () => ({ row: ['0', '0', '0', '0', 'false'] }) });
-  await pass(59_000);
+  await pass(60_000);
   expect(batches).toHaveLength(1);
 });
 
@@ -129,7 +129,7 @@ test('a process that has lost its dedicated connection stops, because another ma
       return { row: busy };
     },
   });
-  await pass(59_000);
+  await pass(60_000);
   expect(batches).toHaveLength(3);
 });
 
