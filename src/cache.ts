@@ -10,11 +10,13 @@ import { ModuleCacheError } from './errors.js';
 import { type CacheEmitter, createEmitter } from './events.js';
 import { createFailures } from './failure.js';
 import { type Flight, type FlightContext, type FlightOptions, isNotThere, startFlight } from './flight.js';
+import { createGarbageCollector, type GarbageCollector } from './garbage.js';
 import { guardPool } from './guarded-pool.js';
 import { createJournal } from './journal.js';
 import { type ArtifactId, nameOf, requireArtifactId, requireRealm } from './keys.js';
 import { createL1, type L1Entry } from './l1.js';
 import { checkOptions, checkRead, type ModuleCacheOptions, wrongShape } from './options.js';
+import { createPeerReports, type PeerReports } from './peer-reports.js';
 import { openSession, type Session } from './session.js';
 import { parseCoherenceToken } from './snapshot.js';
 import type {
@@ -86,6 +88,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   const flights = new Map<string, Flight>();
   const allFlights = new Set<Flight>();
   let session: Session | undefined;
+  let garbage: GarbageCollector | undefined;
+  let reports: PeerReports | undefined;
   let closing: Promise<void> | undefined;
 
   const dedicated = (): Session => {
@@ -135,6 +139,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
         pool.look();
         claims.wakeAll();
         coherence.onConnected();
+        reports?.onConnected();
       },
       onDisconnected(error) {
         pool.look();
@@ -147,6 +152,11 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     await session?.close();
     await pool.close(error);
     throw error;
+  }
+
+  reports = createPeerReports({ session, coherence, flights: allFlights, events, name: settings.name });
+  if (settings.garbage !== undefined) {
+    garbage = createGarbageCollector({ session, pool, events, ...settings.garbage });
   }
 
   const context: FlightContext = {
@@ -371,7 +381,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
 
   async function shutDown(): Promise<void> {
     coherence.stop();
-    const landing = [...allFlights].map((flight) => flight.landed);
+    reports?.stop();
+    const landing = [...allFlights].map((flight) => flight.landed).concat(garbage?.stop() ?? []);
     for (const flight of allFlights) flight.abort(closedError());
     // Claims are released on the way; but a database that does not answer is not waited for.
     await withDeadline(Promise.all(landing), LANDING_MS, closedError).catch(() => {});

@@ -24,6 +24,8 @@ export interface Coherence {
   satisfies(token: string): Promise<boolean>;
   /** What the last completed catch-up has seen; undefined before the first. */
   seen(): SeenUpTo | undefined;
+  /** The newest transaction that the log has shown to have invalidated; a later one if it may hold more. */
+  newestInvalidation(): bigint;
   /** The coherence token of an answer that comes from this snapshot, and still holds at the cursor. */
   tokenOf(seen: SeenUpTo): string;
   /** Applies an invalidation that this process knows to be committed; an `x` in it is of this `life`. */
@@ -65,6 +67,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
   let queued: Promise<boolean> | undefined;
   let heartbeat: NodeJS.Timeout | undefined;
   let overflow: NodeJS.Timeout | undefined;
+  let newest = 0n;
   let stopped = false;
   let reconnected = false;
   const recent = new Set<string>();
@@ -118,6 +121,8 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     if (row.complete) for (const change of row.changes) apply(change, true);
     else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
     const seen = parseSnapshotToken(row.cursor);
+    if (!row.complete) newest = seen.snapshot.xmax;
+    for (const { x = '0' } of row.changes) if (BigInt(x) > newest) newest = BigInt(x);
     cursor = { text: row.cursor, seen };
     freshUntil = {
       monotonic: began.monotonic + options.maxStalenessMs,
@@ -175,6 +180,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     },
     life: () => cursor?.seen.life,
     seen: () => cursor?.seen,
+    newestInvalidation: () => newest,
     catchUp,
     async satisfies(token) {
       const { life, xid } = parseCoherenceToken(token);

@@ -38,6 +38,8 @@ export interface CacheEvents {
   away: [{ error: unknown }];
   /** The database can be used again. */
   back: [Record<string, never>];
+  /** This process, elected for it, has collected a batch of garbage: how many rows it removed, and how many it moved. */
+  collected: [{ artifacts: number; renewed: number; generations: number; invalidations: number }];
   /** Something went wrong that no caller sees. */
   warning: [{ message: string; error?: unknown }];
 }

@@ -29,6 +29,8 @@ export interface Flight {
   /** An invalidation was applied here; aborts the production if it is known to be outdated. */
   onApplied(covers: ReadonlySet<string>, xid: bigint | undefined): void;
   onDroppedAll(): void;
+  /** The oldest snapshot that it may still present to the database; undefined for none. */
+  needs(): SeenUpTo | undefined;
   abort(reason: unknown): void;
 }
 
@@ -116,8 +118,11 @@ export function startFlight(
   let thrown: unknown;
   /** When the database was last asked: its answer may be long on its way, and what it says of a life began there. */
   let asked = { monotonic: 0, wall: 0 };
+  /** The token that was asked for then is no older than this. */
+  let seenThen: SeenUpTo | undefined;
   const noteAsking = (): void => {
     asked = { monotonic: performance.now(), wall: Date.now() };
+    seenThen = context.seen();
   };
 
   /** Inserts into memory what the fill rule lets in, and says whether the answer is outdated already. */
@@ -415,6 +420,7 @@ export function startFlight(
     onDroppedAll() {
       joinable = false;
     },
+    needs: () => (production === undefined ? seenThen : production.seen),
     abort(reason) {
       joinable = false;
       ended.abort(reason);

@@ -38,6 +38,12 @@ export interface ModuleCacheOptions {
   deadlineMs?: number;
   /** How long a call waits for another producer before it produces without a claim; 30,000 unless given. */
   claimPatienceMs?: number;
+  /**
+   * One process of the fleet, elected among those that do not say `false`, removes what nobody needs any more: every
+   * `everyMs` (60,000), what is older than `keepMs` (300,000, at least 60,000) and needed by no process, and what is
+   * older than `keepAtMostMs` (a day, at least an hour) in any case. Only its own numbers count.
+   */
+  garbage?: false | { everyMs?: number; keepMs?: number; keepAtMostMs?: number };
   /** Shown to operators; host and process id unless given. */
   name?: string;
 }
@@ -94,13 +100,33 @@ export function checkOptions(options: ModuleCacheOptions) {
   if (withoutDatabase !== 'fail' && withoutDatabase !== 'produce') {
     throw misuse(`withoutDatabase is ${String(withoutDatabase)}`, 'Pass "fail" or "produce".');
   }
+  const garbage = checkGarbage(options.garbage);
   if (typeof settings.name !== 'string' || !isText(settings.name)) {
     throw misuse(`name is ${String(settings.name)}`, 'Pass text without NUL.');
   }
   if (broadcast !== 'notify' && broadcast !== 'log') {
     throw misuse(`broadcast is ${String(broadcast)}`, 'Pass "notify" or "log".');
   }
-  return settings;
+  return { ...settings, garbage };
+}
+
+const MINUTE = 60_000;
+const MOST = 365 * 24 * 60 * MINUTE;
+
+function checkGarbage(garbage: ModuleCacheOptions['garbage']) {
+  if (garbage === false) return undefined;
+  const { everyMs = MINUTE, keepMs = 5 * MINUTE, keepAtMostMs = 24 * 60 * MINUTE } = garbage ?? {};
+  const limits = [
+    ['everyMs', everyMs, 1, 24 * 60 * MINUTE],
+    ['keepMs', keepMs, MINUTE, MOST],
+    ['keepAtMostMs', keepAtMostMs, Math.max(keepMs, 60 * MINUTE), MOST],
+  ] as const;
+  for (const [name, value, least, most] of limits) {
+    if (!(Number.isFinite(value) && value >= least && value <= most)) {
+      throw misuse(`garbage.${name} is ${value}`, `Pass a number of ms from ${least} to ${most}.`);
+    }
+  }
+  return { everyMs, keepMs, keepAtMostMs };
 }
 
 function misuse(detail: string, hint: string): ModuleCacheError {

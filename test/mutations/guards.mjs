@@ -4,6 +4,7 @@ import * as claims from './guards/claims.mjs';
 import * as coherence from './guards/coherence.mjs';
 import * as definition from './guards/definition.mjs';
 import * as flight from './guards/flight.mjs';
+import * as garbage from './guards/garbage.mjs';
 import * as http from './guards/http.mjs';
 import * as memory from './guards/memory.mjs';
 import * as pressure from './guards/pressure.mjs';
@@ -21,6 +22,7 @@ export const allGuards = [
   coherence,
   definition,
   flight,
+  garbage,
   http,
   memory,
   pressure,

@@ -34,6 +34,7 @@ const names = [
   'caught-up',
   'away',
   'back',
+  'collected',
   'warning',
 ] as const;
 

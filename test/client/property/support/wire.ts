@@ -264,6 +264,11 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
     line.ask('clear the realm', (server) => invalidateAt(server, 'its realm').token),
   clearAll: (line: Line) =>
     line.ask('clear everything', (server) => invalidateAt(server, 'everything').token),
+  mayCall: async () => false,
+  reportPeer: async () => false,
+  electCollector: async () => false,
+  resignCollector: async () => {},
+  collectForFleet: async () => {},
   notify: async () => {},
   only: () => [],
 };
