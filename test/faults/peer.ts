@@ -58,6 +58,7 @@ for (;;) {
       maxStalenessMs: boundMs,
       heartbeatMs: settings.heartbeatMs,
       claimPatienceMs: 5_000,
+      callTimeoutMs: 2_000,
       deadlineMs: 10_000,
       l1: { maxBytes: settings.l1Bytes },
       broadcast: settings.broadcast,
@@ -75,11 +76,7 @@ for (;;) {
     await sleep(200);
   }
 }
-const sources = postgres(settings.directUrl, {
-  ...poolOptions,
-  prepare: true,
-  connection: { application_name: `sources of peer ${peer}` },
-});
+let sources = openSources();
 let writer = openWriter();
 
 let writing = true;
@@ -103,6 +100,14 @@ function connectionOf(url: string) {
     database: pathname.slice(1),
     prepare: false,
   };
+}
+
+function openSources(): Sql {
+  return postgres(settings.directUrl, {
+    ...poolOptions,
+    prepare: true,
+    connection: { application_name: `sources of peer ${peer}` },
+  });
 }
 
 function openWriter(): Sql {
@@ -142,7 +147,7 @@ async function produce(module: number, signal: AbortSignal) {
       : (sources.begin('isolation level repeatable read read only', (tx) =>
           readSources(tx, module, false),
         ) as Promise<Made>);
-    const { parts, imports } = await work;
+    const { parts, imports } = await answered(work);
     await sleep(random.chance(0.03) ? random.integer(100, 600) : random.integer(0, 8));
     signal.throwIfAborted();
     const realm = world.realmOf(module);
@@ -155,6 +160,23 @@ async function produce(module: number, signal: AbortSignal) {
   } catch (error) {
     note(signal.aborted ? 'aborted' : 'threw');
     throw error;
+  }
+}
+
+/** An application gives connections up that do not answer any more. */
+async function answered<T>(work: Promise<T>): Promise<T> {
+  const done = new AbortController();
+  const late = sleep(3_000, undefined, { signal: done.signal }).then(() => {
+    const silent = sources;
+    sources = openSources();
+    void silent.end({ timeout: 0 }).catch(() => {});
+    throw new Sabotage('the sources do not answer');
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    done.abort();
   }
 }
 
@@ -224,7 +246,9 @@ async function read(module: number, mode: Mode, options: ReadOptions, after = 0)
     return true;
   } catch (error) {
     operations += 1;
-    if (!(error instanceof Sabotage || messageOf(error).includes('this producer fails'))) {
+    if (
+      !(error instanceof Sabotage || /this producer fails|the sources do not answer/.test(messageOf(error)))
+    ) {
       recorder.write({
         type: 'failed read',
         at: clock.now(),
