@@ -85,6 +85,14 @@ model: ## Check the protocol's model with spin: each configuration, each guard t
 	@for tool in spin gcc; do command -v $$tool > /dev/null || { echo "there is no $$tool: apt-get install spin gcc libc6-dev" >&2; exit 1; }; done
 	ONLY="$(ONLY)" node test/model/run.mjs
 
+.PHONY: soak
+soak: dist/.built ## A fleet under faults for MINUTES=2, its history checked (SEED=n; ARGS="--help" for all options)
+	npm run soak -- --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: prove
+prove: dist/.built ## Take guards out of such a fleet one by one: the checker has to find each (ONLY=text for some of them)
+	npm run prove -- --only "$(ONLY)"
+
 .PHONY: check
 check: node_modules/.installed ## Formatter, linter and types
 	npm run check
