@@ -252,7 +252,7 @@ begin
   -- Who declared the folder that is this realm, without its final slash, means its index.
   insert into module_cache._generations (key, xid, epoch, realm_url)
   select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
-  where realm_url ~ '^[^:]*://[^/]*/.';
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);

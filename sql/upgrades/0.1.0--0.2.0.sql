@@ -304,7 +304,7 @@ begin
   -- Who declared the folder that is this realm, without its final slash, means its index.
   insert into module_cache._generations (key, xid, epoch, realm_url)
   select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
-  where realm_url ~ '^[^:]*://[^/]*/.';
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -988,19 +988,25 @@ comment on function module_cache.grant_roles() is
  * invalidated. All that was made until now is void, and while there are such transactions what is made beside them.
  */
 do $$
+declare
+  v_is_busy constant boolean := exists (
+    select
+    from pg_locks l
+    where l.relation = 'module_cache._generations'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.pid is distinct from pg_backend_pid());
 begin
-  perform module_cache.clear_all();
-  insert into module_cache._floors (epoch, floor)
-  select e.epoch, pg_current_xact_id()
-  from module_cache._epoch() e
-  where e.epoch is not null
-    and exists (
-      select
-      from pg_locks l
-      where l.relation = 'module_cache._generations'::regclass
-        and l.database = (select d.oid from pg_database d where d.datname = current_database())
-        and l.mode = 'RowExclusiveLock'
-        and l.pid is distinct from pg_backend_pid());
+  if v_is_busy then
+    perform module_cache._ensure_epoch();
+    insert into module_cache._floors (epoch, floor) select e.epoch, pg_current_xact_id() from module_cache._epoch() e;
+  end if;
+  if v_is_busy
+    or exists (select from module_cache._artifacts)
+    or exists (select from module_cache._generations)
+  then
+    perform module_cache.clear_all();
+  end if;
 end;
 $$;
 
