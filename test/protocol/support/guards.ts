@@ -120,7 +120,7 @@ export const MODULE_OF_A_URL: Guard = {
 };
 export const INDEX_OF_A_CLEARED_REALM: Guard = {
   file: '120',
-  text: "  where realm_url collate \"C\" ~ '^[^:]*://[^/]*/.';\n",
+  text: '  where realm_url collate "C" ~ \'^[^:]*://[^/]*/.\';\n',
   without: '  where false;\n',
 };
 
