@@ -262,6 +262,10 @@ begin
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  -- Who declared the folder that is this realm, without its final slash, means its index.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -522,22 +526,27 @@ CREATE OR REPLACE FUNCTION module_cache._dependency_hashes(realm_url text, depen
 AS $function$
 declare
   v_hashes bigint[] := '{}';
+  v_folders text[] := '{}';
   v_key text;
   v_prefix text;
-  v_segment text;
+  v_folder text;
+  v_slash integer;
 begin
   foreach v_key in array dependency_keys loop
-    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
-      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
-      continue;
-    end if;
-    v_key := v_key || '/index';
-    v_prefix := substring(v_key from '^[^:]*://');
-    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
-      v_prefix := v_prefix || v_segment;
-      v_hashes := v_hashes
-        || module_cache._realm_hash(v_prefix)
-        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
+    v_prefix := coalesce(substring(v_key from '^[a-z][a-z0-9+.-]*://'), '');
+    v_key := substr(v_key, length(v_prefix) + 1);
+    v_prefix := coalesce(nullif(v_prefix, ''), realm_url);
+    v_hashes := v_hashes || module_cache._module_hash(v_prefix, v_key);
+    -- Most keys share their folder with others.
+    v_folder := v_prefix || substring(v_key from '^.*/');
+    continue when v_folder is null or v_folder = any (v_folders);
+    v_folders := v_folders || v_folder;
+    loop
+      v_slash := strpos(v_key, '/');
+      exit when v_slash = 0;
+      v_prefix := v_prefix || left(v_key, v_slash);
+      v_key := substr(v_key, v_slash + 1);
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
     end loop;
   end loop;
   return array(select distinct h from unnest(v_hashes) h);
@@ -994,7 +1003,7 @@ CREATE OR REPLACE FUNCTION module_cache._module_hash(realm_url text, canonical_p
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
- SELECT hashtextextended((realm_url || module_cache._dependency_key(canonical_path)), (1)::bigint) AS hashtextextended;
+ SELECT hashtextextended(module_cache._dependency_key((realm_url || canonical_path)), (1)::bigint) AS hashtextextended;
 END;
 
 CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
@@ -1414,6 +1423,7 @@ begin
           epoch = artifact.epoch,
           snapshot = artifact.snapshot,
           put_xid = artifact.put_xid,
+          module_hash = artifact.module_hash,
           depends_on = artifact.depends_on,
           created_at = artifact.created_at,
           expires_at = artifact.expires_at
@@ -2287,7 +2297,7 @@ comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is '
 
 comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
 
-comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size.';
+comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
 
 comment on function module_cache._clear_sources(text) is 'Clears the realm of a tracked table; null for one whose rows name their realms: it clears everything.';
 
@@ -2303,7 +2313,7 @@ comment on function module_cache._declared_key(text,text) is 'The normalised for
 
 comment on function module_cache._deleted_artifacts() is 'Turns a DELETE into tombstones, generations and notifications.';
 
-comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys of declared dependencies, and of the realms that they could lie in.';
 
 comment on function module_cache._dependency_key(text) is 'A path without its executable extension and without a final /index below the root.';
 
@@ -2343,7 +2353,7 @@ comment on function module_cache._may_be_merge(text) is 'False if the statement 
 
 comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 
-comment on function module_cache._module_hash(text,text) is 'Cover key of a module.';
+comment on function module_cache._module_hash(text,text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
 
 comment on function module_cache._newest_generation(uuid,bigint) is 'The current generation of a key as far as this snapshot shows; null if none is on record.';
 
@@ -2407,7 +2417,7 @@ comment on function module_cache.claim(text,text,text,text) is 'True if this ses
 
 comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
 
-comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 comment on function module_cache.coherence_token() is 'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
 

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:b548489b6a13ebfc3a4289ac115503756379dd12
+--! Hash: sha1:4aaa4499231ca9a1c22f02282ad71c240cf9ed26
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -57,6 +57,54 @@ begin
 end;
 $$;
 
+/*
+ * One realm can lie in the URL of another, and a key does not tell: a module is the same for every realm that its URL
+ * could be split at, and a clear of any realm that it could lie in reaches who declared it.
+ */
+create or replace function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+end;
+
+comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
+
+create or replace function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_hashes bigint[] := '{}';
+  v_folders text[] := '{}';
+  v_key text;
+  v_prefix text;
+  v_folder text;
+  v_slash integer;
+begin
+  foreach v_key in array dependency_keys loop
+    v_prefix := coalesce(substring(v_key from '^[a-z][a-z0-9+.-]*://'), '');
+    v_key := substr(v_key, length(v_prefix) + 1);
+    v_prefix := coalesce(nullif(v_prefix, ''), realm_url);
+    v_hashes := v_hashes || module_cache._module_hash(v_prefix, v_key);
+    -- Most keys share their folder with others.
+    v_folder := v_prefix || substring(v_key from '^.*/');
+    continue when v_folder is null or v_folder = any (v_folders);
+    v_folders := v_folders || v_folder;
+    loop
+      v_slash := strpos(v_key, '/');
+      exit when v_slash = 0;
+      v_prefix := v_prefix || left(v_key, v_slash);
+      v_key := substr(v_key, v_slash + 1);
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    end loop;
+  end loop;
+  return array(select distinct h from unnest(v_hashes) h);
+end;
+$$;
+
+comment on function module_cache._dependency_hashes(text, text[]) is
+  'Cover keys of declared dependencies, and of the realms that they could lie in.';
+
 /* Two artifacts whose names run into each other have a claim each. */
 create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
   language plpgsql immutable parallel safe security definer
@@ -106,6 +154,7 @@ begin
           epoch = artifact.epoch,
           snapshot = artifact.snapshot,
           put_xid = artifact.put_xid,
+          module_hash = artifact.module_hash,
           depends_on = artifact.depends_on,
           created_at = artifact.created_at,
           expires_at = artifact.expires_at
@@ -257,6 +306,10 @@ begin
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  -- Who declared the folder that is this realm, without its final slash, means its index.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -264,6 +317,11 @@ begin
   perform module_cache._broadcast(scope, realm_url, null, v_xid);
 end;
 $$;
+
+comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
+
+comment on function module_cache.clear_realm(text) is
+  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 /* Nobody deletes log rows by way of the view. */
 create or replace view module_cache.invalidations as
@@ -1332,6 +1390,33 @@ $$;
 
 comment on function module_cache.grant_roles() is
   'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
+
+/*
+ * What is stored covers less than the same keys do from now on, and so does what transactions that are still open have
+ * invalidated. All that was made until now is void, and while there are such transactions what is made beside them.
+ */
+do $$
+declare
+  v_is_busy constant boolean := exists (
+    select
+    from pg_locks l
+    where l.relation = 'module_cache._generations'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.pid is distinct from pg_backend_pid());
+begin
+  if v_is_busy then
+    perform module_cache._ensure_epoch();
+    insert into module_cache._floors (epoch, floor) select e.epoch, pg_current_xact_id() from module_cache._epoch() e;
+  end if;
+  if v_is_busy
+    or exists (select from module_cache._artifacts)
+    or exists (select from module_cache._generations)
+  then
+    perform module_cache.clear_all();
+  end if;
+end;
+$$;
 
 revoke all on all functions in schema module_cache from public;
 do $$ begin perform module_cache.grant_roles(); end $$;

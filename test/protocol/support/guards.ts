@@ -102,10 +102,26 @@ export const KIND_AT_READ: Guard = {
   without: '',
 };
 
-export const REALMS_OF_A_FOREIGN_KEY: Guard = {
+export const REALMS_OF_A_KEY: Guard = {
   file: '020',
-  text: '        || module_cache._realm_hash(v_prefix)\n',
+  text: '      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);\n',
   without: '',
+};
+export const REALMS_INSIDE_THE_OWN: Guard = {
+  file: '020',
+  text: '      exit when v_slash = 0;\n',
+  without: '      exit when v_slash = 0 or starts_with(v_prefix, realm_url);\n',
+};
+/** The module of a URL is the same for every realm that the URL could be split at. */
+export const MODULE_OF_A_URL: Guard = {
+  file: '020',
+  text: 'hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);',
+  without: 'hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);',
+};
+export const INDEX_OF_A_CLEARED_REALM: Guard = {
+  file: '120',
+  text: '  where realm_url collate "C" ~ \'^[^:]*://[^/]*/.\';\n',
+  without: '  where false;\n',
 };
 
 export const TRANSITIVE_WALK: Guard = {
