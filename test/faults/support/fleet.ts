@@ -62,6 +62,9 @@ export async function createFleet(settings: FleetSettings): Promise<Fleet> {
       execArgv: ['--import', 'tsx'],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
+    // It may have been killed this moment.
+    const send = (command: Command | PeerSettings): void =>
+      void (child.connected && child.send(command, () => {}));
     const waiting = new Map<number, (done: boolean) => void>();
     let asked = 0;
     let becomeReady = (): void => {};
@@ -75,7 +78,7 @@ export async function createFleet(settings: FleetSettings): Promise<Fleet> {
           resolve(answered);
         };
         waiting.set(command.number, done);
-        child.send(command);
+        send(command);
       });
     }
     const peer: Peer = {
@@ -87,7 +90,7 @@ export async function createFleet(settings: FleetSettings): Promise<Fleet> {
       ready: new Promise((resolve) => {
         becomeReady = resolve;
       }),
-      tell: (command) => void (child.connected && child.send(command)),
+      tell: send,
       ask: (type, timeoutMs) => ask({ type, number: ++asked }, timeoutMs),
       writes: (on, timeoutMs) => ask({ type: 'writes', on, number: ++asked }, timeoutMs),
     };
@@ -106,7 +109,7 @@ export async function createFleet(settings: FleetSettings): Promise<Fleet> {
       if (running.get(lane) === peer) running.delete(lane);
     });
     running.set(lane, peer);
-    child.send({
+    send({
       ...shared,
       ...how,
       peer: started,
