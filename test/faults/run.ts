@@ -86,6 +86,7 @@ const conductor = await createConductor(
     broadcast: options.broadcast,
     peeksPerSecond: options.peeks,
     writesPerSecond: options.writes,
+    needs: new Set(chosen.flatMap(({ needs }) => needs ?? [])),
   },
   log,
 );
@@ -102,7 +103,8 @@ const began = performance.now();
 const elapsed = (): number => (performance.now() - began) / 1000;
 const seconds = options.minutes * 60;
 const faults = chosen.filter((fault) => {
-  const lack = fault.lacks?.(conductor);
+  const lack =
+    (fault.needs === undefined ? undefined : conductor.lacks(fault.needs)) ?? fault.lacks?.(conductor);
   if (lack !== undefined) log(`left out: ${fault.kind}: ${lack}`);
   return lack === undefined;
 });
