@@ -119,7 +119,10 @@ async function inflate(file: string): Promise<void> {
 /** After a crash the server recovers by itself, unless it lacked the room for that, too. */
 async function answers({ server, admin, clock }: Conductor): Promise<void> {
   for (const deadline = clock.now() + 30_000; ; ) {
-    if (!isAlive({ pid: server.pid, start: '' })) await server.up();
+    if (!isAlive({ pid: server.pid, start: '' })) {
+      await server.down('immediate');
+      await server.up();
+    }
     const done = await admin((sql) => sql`select 1`).then(
       () => true,
       () => false,

@@ -1,24 +1,26 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { rmSync } from 'node:fs';
 import { temporaryFolder } from '../../support/server.js';
 
 /** A folder for one server. */
 export interface Place {
   readonly root: string;
-  /** Whether it is a disk of its own. */
-  readonly isDisk: boolean;
   remove(): void;
 }
 
+const places = new Set<string>();
 const mounted = new Set<string>();
-// Whatever ends the process.
+// Whatever ends the process: its servers stop after it, and then their folders go.
 process.once('exit', () => {
-  for (const folder of mounted) unmount(folder);
+  if (places.size === 0) return;
+  const script = 'sleep 3; for each; do umount --lazy "$each"; rm -rf "$each"; done';
+  spawn('sh', ['-c', script, 'sh', ...places], { detached: true, stdio: 'ignore' }).unref();
 });
 
 /** @param megabytes of a disk of its own, in memory: for that it takes root and the right to mount */
 export function makePlace(megabytes?: number): Place {
   const root = temporaryFolder();
+  places.add(root);
   if (megabytes !== undefined) {
     execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${megabytes}m,mode=755`, 'tmpfs', root], {
       stdio: 'pipe',
@@ -27,10 +29,10 @@ export function makePlace(megabytes?: number): Place {
   }
   return {
     root,
-    isDisk: megabytes !== undefined,
     remove() {
       if (mounted.has(root)) unmount(root);
       rmSync(root, { recursive: true, force: true });
+      places.delete(root);
     },
   };
 }
