@@ -14,7 +14,8 @@ export const resources: readonly Fault[] = [
     scope: 'server',
     needs: 'small queue',
     async strike({ server, urlOn }, random) {
-      const full = 0.6 + 0.3 * random.fraction();
+      // From where the cache leaves it to the log up to the last two pages, which are for others.
+      const full = random.pick([0.6, 0.8, 0.96]);
       const connect = () => postgres(urlOn(server), { max: 1, onnotice: () => {}, connect_timeout: 5 });
       const [listener, notifier] = [connect(), connect()];
       let over = (): void => {};
@@ -40,7 +41,7 @@ export const resources: readonly Fault[] = [
           if ((row?.usage as number) >= full) break;
           await notifier`select pg_notify('of_others', repeat('x', 7000) || clock_timestamp())`;
         }
-        await sleep(random.integer(500, 3_000));
+        await sleep(random.integer(500, 4_000));
         over();
         await idle;
       } finally {
