@@ -90,6 +90,12 @@ const DATABASE = 'faults';
 /** Enough for hours; the fault fills it up. */
 const DISK_MEGABYTES = 640;
 
+// A session of postgres.js 3.4 whose server is killed may reject where nobody listens, too.
+process.on('unhandledRejection', (error: { code?: string; stack?: string }) => {
+  const isOfConnection = /^(CONNECTION_|ECONNRE|EPIPE|57P0)/.test(error?.code ?? '');
+  if (!(isOfConnection && /[/]postgres[/](src|cjs)[/]/.test(error.stack ?? ''))) throw error;
+});
+
 export async function createConductor(
   settings: RunSettings,
   log: (line: string) => void,
