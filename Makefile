@@ -1,5 +1,5 @@
 # What a user needs is `make demo` and `make test`: both install what they need, and neither needs pg_config, a running
-# Postgres or Docker. The extension's own targets (install, installcheck, uninstall) use PGXS and need pg_config.
+# Postgres or Docker. The extension's own targets (all, install, installcheck, uninstall, clean) use PGXS and need pg_config.
 
 EXTENSION = module_cache
 EXTVERSION = 0.2.0
@@ -28,9 +28,12 @@ $(SCRIPT): sql/extension-guard.psql $(SQL)
 $(UPGRADES): $(EXTENSION)--%.sql: sql/extension-guard.psql sql/upgrades/%.sql
 	cat $^ > $@
 
-ifneq ($(filter install uninstall installdirs installcheck,$(MAKECMDGOALS)),)
+ifneq ($(filter all install installcheck uninstall clean,$(MAKECMDGOALS)),)
 PG_CONFIG ?= pg_config
-PGXS := $(shell $(PG_CONFIG) --pgxs)
+PGXS := $(shell $(PG_CONFIG) --pgxs 2> /dev/null)
+ifeq ($(wildcard $(PGXS)),)
+$(error $(PG_CONFIG) tells of no PGXS: set PG_CONFIG, or install what extensions are built with (Debian: postgresql-server-dev-15))
+endif
 include $(PGXS)
 
 # pg_regress makes only the last folder of the path.
@@ -82,6 +85,14 @@ model: ## Check the protocol's model with spin: each configuration, each guard t
 	@for tool in spin gcc; do command -v $$tool > /dev/null || { echo "there is no $$tool: apt-get install spin gcc libc6-dev" >&2; exit 1; }; done
 	ONLY="$(ONLY)" node test/model/run.mjs
 
+.PHONY: soak
+soak: dist/.built ## A fleet under faults for MINUTES=2, its history checked (SEED=n; ARGS="--help" for all options)
+	npm run soak -- --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: prove
+prove: dist/.built ## Take guards out of such a fleet one by one: the checker has to find each (ONLY=text for some of them)
+	npm run prove -- --only "$(ONLY)"
+
 .PHONY: check
 check: node_modules/.installed ## Formatter, linter and types
 	npm run check
@@ -103,5 +114,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo '  install          Install the extension (PGXS, honours PG_CONFIG)'
 	@echo '  installcheck     Test it on a running server, found by PGHOST and the like (PGXS, honours PG_CONFIG)'
+	@echo '  uninstall        Remove the files that install has put there (PGXS, honours PG_CONFIG)'
+	@echo '  all, clean       Build, or remove, what install copies (PGXS, honours PG_CONFIG)'
 
 endif

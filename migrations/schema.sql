@@ -61,6 +61,17 @@ unlogged table _invalidations (
   backend_pid integer not null default pg_backend_pid()
 );
 
+unlogged table _peers (
+  backend_pid integer not null,
+  epoch uuid not null,
+  needs xid8 not null,
+  reported_at timestamp with time zone not null,
+  role_name name not null default SESSION_USER,
+  application_name text not null default current_setting('application_name'::text),
+  client_address inet default inet_client_addr(),
+  about jsonb not null
+) with (fillfactor=50);
+
 unlogged table _snapshots (
   epoch uuid not null,
   taken_at timestamp with time zone not null,
@@ -84,6 +95,8 @@ CREATE INDEX _artifacts_module_hash ON module_cache._artifacts USING btree (modu
 CREATE INDEX _generations_key_xid ON module_cache._generations USING btree (key, xid);
 
 CREATE INDEX _invalidations_xid ON module_cache._invalidations USING btree (xid);
+
+CREATE INDEX _peers_backend_pid ON module_cache._peers USING btree (backend_pid);
 
 CREATE UNIQUE INDEX _artifacts_pkey ON module_cache._artifacts USING btree (realm_url, canonical_path, kind, variant);
 
@@ -249,6 +262,10 @@ begin
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  -- Who declared the folder that is this realm, without its final slash, means its index.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -274,7 +291,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION module_cache._collect(epoch uuid, older_than interval, batch integer, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
+CREATE OR REPLACE FUNCTION module_cache._collect(epoch uuid, keep interval, keep_at_most interval, batch integer, is_lazy boolean, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
  RETURNS record
  LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
@@ -293,17 +310,42 @@ declare
 begin
   -- For the trigger on deleted artifacts. Not a SET clause of this function: only a superuser could create that.
   perform set_config('module_cache.collecting', 'on', true);
-  insert into module_cache._snapshots values (epoch, clock_timestamp(), pg_snapshot_xmin(v_snapshot));
+  perform module_cache._record_snapshot(epoch, pg_snapshot_xmin(v_snapshot));
   select max(s.oldest_running) into v_limit
   from module_cache._snapshots s
-  where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - older_than;
-  delete from module_cache._snapshots s where s.epoch <> _collect.epoch or s.oldest_running < v_limit;
+  where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - keep;
+  if v_limit is not null then
+    select
+      greatest(
+        least(
+          v_limit,
+          (
+            select min(p.needs)
+            from module_cache._peers p
+            where p.epoch = _collect.epoch and p.backend_pid in (select module_cache._peer_sessions())
+          )),
+        max(s.oldest_running))
+    into v_limit
+    from module_cache._snapshots s
+    where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - keep_at_most;
+  end if;
+  -- Not what was reported right now, perhaps by a session that has just been given the number of one that is gone.
+  delete from module_cache._peers p
+  where p.ctid = any (array(
+    select d.ctid
+    from module_cache._peers d
+    where (d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))
+      and d.reported_at < clock_timestamp() - interval '1 minute'
+    for update skip locked));
 
   -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
   -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
   select greatest(v_floor, max(i.xid)) into v_next_floor
   from module_cache._invalidations i
   where i.xid < v_limit and (i.epoch = _collect.epoch or i.epoch is null);
+  if is_lazy and v_next_floor > v_floor and not module_cache._is_worth_it(epoch, v_floor, v_next_floor, keep) then
+    v_next_floor := v_floor;
+  end if;
 
   -- Below the next floor an artifact is either dead, or moved to the present snapshot, in which it is live as well.
   v_rows := array(
@@ -367,6 +409,65 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._collect_for_fleet(keep interval, keep_at_most interval, batch integer, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if (keep between interval '1 minute' and keep_at_most
+      and keep_at_most between interval '1 hour' and interval '1000 years'
+      and batch between 1 and 10000) is not true
+  then
+    perform module_cache._raise('MC003', 'not a retention or batch size',
+      format('keep: %s, keep_at_most: %s, batch: %s', keep, keep_at_most, batch),
+      'Keep at least a minute, at most an hour or more, and pass 1 to 10,000 rows.');
+  end if;
+  select c.* into artifacts, renewed, generations, invalidations, complete
+  from module_cache._collect_garbage(keep, keep_at_most, batch, true) c;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._collect_garbage(keep interval, keep_at_most interval, batch integer, is_lazy boolean, OUT artifacts bigint, OUT renewed bigint, OUT generations bigint, OUT invalidations bigint, OUT complete boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  artifacts := 0;
+  renewed := 0;
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  -- One collector at a time; a second one has nothing to add.
+  if v_epoch is null or not pg_try_advisory_xact_lock(hashtextextended('module_cache.garbage', 0)) then
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'read committed' then
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, keep, keep_at_most, batch, is_lazy) c;
+    return;
+  end if;
+  begin
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, keep, keep_at_most, batch, is_lazy) c;
+  exception when serialization_failure then
+    complete := false;
+  end;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._collector_key()
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT hashtextextended('module_cache.collector'::text, (0)::bigint) AS hashtextextended;
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._declared_key(realm_url text, key text)
  RETURNS text
  LANGUAGE plpgsql
@@ -425,22 +526,27 @@ CREATE OR REPLACE FUNCTION module_cache._dependency_hashes(realm_url text, depen
 AS $function$
 declare
   v_hashes bigint[] := '{}';
+  v_folders text[] := '{}';
   v_key text;
   v_prefix text;
-  v_segment text;
+  v_folder text;
+  v_slash integer;
 begin
   foreach v_key in array dependency_keys loop
-    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
-      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
-      continue;
-    end if;
-    v_key := v_key || '/index';
-    v_prefix := substring(v_key from '^[^:]*://');
-    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
-      v_prefix := v_prefix || v_segment;
-      v_hashes := v_hashes
-        || module_cache._realm_hash(v_prefix)
-        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
+    v_prefix := coalesce(substring(v_key from '^[a-z][a-z0-9+.-]*://'), '');
+    v_key := substr(v_key, length(v_prefix) + 1);
+    v_prefix := coalesce(nullif(v_prefix, ''), realm_url);
+    v_hashes := v_hashes || module_cache._module_hash(v_prefix, v_key);
+    -- Most keys share their folder with others.
+    v_folder := v_prefix || substring(v_key from '^.*/');
+    continue when v_folder is null or v_folder = any (v_folders);
+    v_folders := v_folders || v_folder;
+    loop
+      v_slash := strpos(v_key, '/');
+      exit when v_slash = 0;
+      v_prefix := v_prefix || left(v_key, v_slash);
+      v_key := substr(v_key, v_slash + 1);
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
     end loop;
   end loop;
   return array(select distinct h from unnest(v_hashes) h);
@@ -458,6 +564,23 @@ BEGIN ATOMIC
              ELSE regexp_replace(canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index)+$'::text, ''::text)
          END AS regexp_replace;
 END;
+
+CREATE OR REPLACE FUNCTION module_cache._elect_collector(patience interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return module_cache._holds_claim(module_cache._collector_key())
+    or pg_try_advisory_lock(module_cache._collector_key())
+    or not exists (
+      select
+      from module_cache._snapshots s
+      join module_cache._epoch() e on e.epoch = s.epoch
+      where s.taken_at > clock_timestamp() - patience);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION module_cache._ensure_epoch()
  RETURNS void
@@ -817,6 +940,36 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._is_worth_it(epoch uuid, floor xid8, next_floor xid8, keep interval)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  v_artifacts constant bigint := (
+    select count(*)
+    from (
+      select
+      from module_cache._artifacts a
+      where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
+      limit 10 * v_garbage + 1
+    ) a);
+begin
+  return v_artifacts <= 10 * v_garbage
+    or exists (
+      select
+      from module_cache._invalidations i
+      where i.xid > floor
+        and i.xid <= next_floor
+        and (i.scope <> 'module' or i.invalidated_at < clock_timestamp() - keep - interval '1 hour'));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._may_be_merge(context text)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -852,7 +1005,7 @@ CREATE OR REPLACE FUNCTION module_cache._module_hash(realm_url text, canonical_p
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
- SELECT hashtextextended((realm_url || module_cache._dependency_key(canonical_path)), (1)::bigint) AS hashtextextended;
+ SELECT hashtextextended(module_cache._dependency_key((realm_url || canonical_path)), (1)::bigint) AS hashtextextended;
 END;
 
 CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
@@ -924,6 +1077,25 @@ BEGIN ATOMIC
          END) || ',"x":"'::text) || xid) || '"}'::text);
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._peer_key(backend_pid integer)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT hashtextextended(('module_cache.peer '::text || backend_pid), (0)::bigint) AS hashtextextended;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._peer_sessions()
+ RETURNS SETOF integer
+ LANGUAGE sql
+BEGIN ATOMIC
+ SELECT l.pid
+    FROM pg_locks l
+   WHERE ((l.locktype = 'advisory'::text) AND (l.database = ( SELECT d.oid
+            FROM pg_database d
+           WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND l.granted AND ((((l.classid)::bigint << 32) | (l.objid)::bigint) = module_cache._peer_key(l.pid)));
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._raise(errcode text, message text, detail text, hint text)
  RETURNS void
  LANGUAGE plpgsql
@@ -960,6 +1132,31 @@ BEGIN ATOMIC
  SELECT hashtextextended(realm_url, (2)::bigint) AS hashtextextended;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._record_snapshot(epoch uuid, oldest_running xid8)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  insert into module_cache._snapshots values (epoch, clock_timestamp(), oldest_running);
+  delete from module_cache._snapshots s
+  where s.epoch <> _record_snapshot.epoch
+    or s.ctid = any (array(
+      select t.ctid
+      from (
+        select
+          n.ctid,
+          row_number() over w % 2 = 0 as is_even,
+          lead(n.taken_at) over w - lag(n.taken_at) over w as gap,
+          clock_timestamp() - lead(n.taken_at) over w as age
+        from module_cache._snapshots n
+        where n.epoch = _record_snapshot.epoch
+        window w as (order by n.taken_at)
+      ) t
+      where t.is_even and t.gap * 16 < t.age));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._renew_epoch()
  RETURNS uuid
  LANGUAGE plpgsql
@@ -993,6 +1190,47 @@ begin
   where e.epoch = v_epoch;
   update module_cache._epochs e set written_by = e.xmin where e.epoch = v_epoch;
   return v_epoch;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._report_peer(needs text, about jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+declare
+  v_key constant bigint := module_cache._peer_key(pg_backend_pid());
+  v_epoch uuid;
+begin
+  if needs is null or needs !~ '^[0-9a-f]{32}-[0-9a-f]{1,16}@[0-9]{1,20}$' then
+    perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
+      'Pass the life of a token, "@" and a transaction id.');
+  end if;
+  if about is null or octet_length(about::text) > 8000 then
+    perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
+      'Pass a JSON object of at most 8,000 bytes.');
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e where e.life = split_part(needs, '@', 1);
+  if v_epoch is null or not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key)) then
+    return false;
+  end if;
+  update module_cache._peers p
+  set epoch = v_epoch,
+      needs = split_part(_report_peer.needs, '@', 2)::xid8,
+      reported_at = clock_timestamp(),
+      role_name = default,
+      application_name = default,
+      client_address = default,
+      about = _report_peer.about
+  where p.ctid = any (array(
+    select o.ctid from module_cache._peers o where o.backend_pid = pg_backend_pid() for update skip locked));
+  if not found then
+    insert into module_cache._peers (backend_pid, epoch, needs, reported_at, about)
+    values (pg_backend_pid(), v_epoch, split_part(_report_peer.needs, '@', 2)::xid8, clock_timestamp(), _report_peer.about);
+  end if;
+  return true;
 end;
 $function$;
 
@@ -1059,6 +1297,19 @@ begin
       'A realm is a URL such as https://example.com/app/: it has a host part, ends in "/", and has no user, query or fragment.');
   end if;
   return v_realm;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._resign_collector()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if module_cache._holds_claim(module_cache._collector_key()) then
+    perform pg_advisory_unlock(module_cache._collector_key());
+  end if;
 end;
 $function$;
 
@@ -1174,6 +1425,7 @@ begin
           epoch = artifact.epoch,
           snapshot = artifact.snapshot,
           put_xid = artifact.put_xid,
+          module_hash = artifact.module_hash,
           depends_on = artifact.depends_on,
           created_at = artifact.created_at,
           expires_at = artifact.expires_at
@@ -1635,34 +1887,15 @@ CREATE OR REPLACE FUNCTION module_cache.collect_garbage(older_than interval DEFA
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
-declare
-  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
 begin
   if older_than is null or older_than not between interval '0' and interval '1000 years' or batch is null or batch < 1 then
     perform module_cache._raise('MC003', 'not a retention or batch size',
       format('older_than: %s, batch: %s', older_than, batch),
       'Pass an interval from 0 to 1000 years and a positive number of rows.');
   end if;
-  artifacts := 0;
-  renewed := 0;
-  generations := 0;
-  invalidations := 0;
-  complete := false;
-  -- One collector at a time; a second one has nothing to add.
-  if v_epoch is null or not pg_try_advisory_xact_lock(hashtextextended('module_cache.garbage', 0)) then
-    return;
-  end if;
-  if current_setting('transaction_isolation') = 'read committed' then
-    select c.* into artifacts, renewed, generations, invalidations, complete
-    from module_cache._collect(v_epoch, older_than, batch) c;
-    return;
-  end if;
-  begin
-    select c.* into artifacts, renewed, generations, invalidations, complete
-    from module_cache._collect(v_epoch, older_than, batch) c;
-  exception when serialization_failure then
-    complete := false;
-  end;
+  -- An operator's word counts for more than what peers say.
+  select c.* into artifacts, renewed, generations, invalidations, complete
+  from module_cache._collect_garbage(older_than, older_than, batch, false) c;
 end;
 $function$;
 
@@ -1764,12 +1997,13 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client()';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
-    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
+    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
@@ -2016,6 +2250,10 @@ CREATE TRIGGER _deleted_artifacts AFTER DELETE ON module_cache._artifacts REFERE
 
 -- comments
 
+comment on column about of table module_cache._peers is 'What the peer says of itself, for operators.';
+
+comment on column backend_pid of table module_cache._peers is 'Of the dedicated connection, which alone writes this row.';
+
 comment on column canonical_path of table module_cache._generations is 'Null for a realm and for everything.';
 
 comment on column canonical_paths of table module_cache._invalidations is 'Every module of this realm that the invalidation reached, by name or through the fan-out.';
@@ -2033,6 +2271,8 @@ comment on column key of table module_cache._generations is 'Cover key: hash of 
 comment on column life of table module_cache._epochs is 'Prefix of every token: epoch and start of the server. A volume that is set back to an earlier copy keeps its epoch, but not its start.';
 
 comment on column named_paths of table module_cache._invalidations is 'What the caller named.';
+
+comment on column needs of table module_cache._peers is 'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
 
 comment on column put_xid of table module_cache._artifacts is 'The transaction that stored this body. Garbage collection leaves it alone.';
 
@@ -2060,19 +2300,27 @@ comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is '
 
 comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
 
-comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size.';
+comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
 
 comment on function module_cache._clear_sources(text) is 'Clears the realm of a tracked table; null for one whose rows name their realms: it clears everything.';
 
-comment on function module_cache._collect(uuid,interval,integer) is 'One batch of collect_garbage. The caller holds the lock.';
+comment on function module_cache._collect(uuid,interval,interval,integer,boolean) is 'One batch of garbage collection. The caller holds the lock.';
+
+comment on function module_cache._collect_for_fleet(interval,interval,integer) is 'collect_garbage for the elected peer: keeps what is younger than keep, what a peer that is there has reported to need, but nothing that is older than keep_at_most; and waits until there is enough to be worth it. Raises MC003.';
+
+comment on function module_cache._collect_garbage(interval,interval,integer,boolean) is 'One batch, if nobody else collects. What is younger than keep stays, and what a peer needs, if it is younger than keep_at_most.';
+
+comment on function module_cache._collector_key() is 'The advisory lock of the one peer that collects garbage.';
 
 comment on function module_cache._declared_key(text,text) is 'The normalised form of a declared dependency key; null if it is none.';
 
 comment on function module_cache._deleted_artifacts() is 'Turns a DELETE into tombstones, generations and notifications.';
 
-comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys of declared dependencies, and of the realms that they could lie in.';
 
 comment on function module_cache._dependency_key(text) is 'A path without its executable extension and without a final /index below the root.';
+
+comment on function module_cache._elect_collector(interval) is 'True if this session is the one that collects garbage for the fleet, until it ends or resigns, or if that one has not collected for so long. Never waits.';
 
 comment on function module_cache._ensure_epoch() is 'Makes sure that there is an epoch, if that can be done without waiting.';
 
@@ -2102,11 +2350,13 @@ comment on function module_cache._is_off(text) is 'True if the named setting was
 
 comment on function module_cache._is_outdated(uuid,pg_snapshot,bigint,bigint,bigint[]) is 'True if a generation of a covered key is visible here that the snapshot has not seen.';
 
+comment on function module_cache._is_worth_it(uuid,xid8,xid8,interval) is 'False if there is little garbage beside the artifacts that would have to be moved.';
+
 comment on function module_cache._may_be_merge(text) is 'False if the statement whose trigger has this context is certainly no MERGE.';
 
 comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 
-comment on function module_cache._module_hash(text,text) is 'Cover key of a module.';
+comment on function module_cache._module_hash(text,text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
 
 comment on function module_cache._newest_generation(uuid,bigint) is 'The current generation of a key as far as this snapshot shows; null if none is on record.';
 
@@ -2116,19 +2366,29 @@ comment on function module_cache._path(text,text) is 'The path, or null if it is
 
 comment on function module_cache._payload(text,text,text[],xid8) is 'The JSON text of a notification and of an entry of changes_since.';
 
+comment on function module_cache._peer_key(integer) is 'The advisory lock that a peer holds on its dedicated connection.';
+
+comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
+
 comment on function module_cache._raise(text,text,text,text) is 'Raises an error of the MC class.';
 
 comment on function module_cache._realm(text) is 'The realm with scheme and host in lower case; null if it is no realm.';
 
 comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
 
+comment on function module_cache._record_snapshot(uuid,xid8) is 'Records the present snapshot and thins out older ones.';
+
 comment on function module_cache._renew_epoch() is 'Confirms the epoch after a clean restart, or replaces a missing or foreign one. The caller holds the lock.';
+
+comment on function module_cache._report_peer(text,jsonb) is 'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
 
 comment on function module_cache._require_artifact(text,text,text,text) is 'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
 
 comment on function module_cache._require_past(pg_snapshot) is 'Raises MC002 for a snapshot that this server cannot have given out.';
 
 comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
+
+comment on function module_cache._resign_collector() is 'Lets another session collect.';
 
 comment on function module_cache._snapshot() is 'The current snapshot, with the own transaction counted as in progress.';
 
@@ -2160,7 +2420,7 @@ comment on function module_cache.claim(text,text,text,text) is 'True if this ses
 
 comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
 
-comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 comment on function module_cache.coherence_token() is 'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
 
@@ -2198,6 +2458,8 @@ comment on table module_cache._generations is 'Append-only: which transaction in
 
 comment on table module_cache._invalidations is 'One row for each call and realm. Peers read it by snapshot: the id only orders rows of one transaction.';
 
+comment on table module_cache._peers is 'What each process that uses the cache has last reported. A row counts while its session holds the lock of a peer.';
+
 comment on table module_cache._snapshots is 'What time it was when a transaction id was the oldest one running: the floor stays below what was recorded older_than ago.';
 
 comment on type module_cache.module is 'One module: the URL of its realm, and its canonical path in it.';
@@ -2222,7 +2484,25 @@ grant execute on function module_cache._clear_sources(text) to module_cache_oper
 
 grant execute on function module_cache._clear_sources(text) to module_cache_writer;
 
+grant execute on function module_cache._collect_for_fleet(interval,interval,integer) to module_cache_operator;
+
+grant execute on function module_cache._collect_for_fleet(interval,interval,integer) to module_cache_writer;
+
+grant execute on function module_cache._elect_collector(interval) to module_cache_operator;
+
+grant execute on function module_cache._elect_collector(interval) to module_cache_writer;
+
 grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
+
+grant execute on function module_cache._report_peer(text,jsonb) to module_cache_operator;
+
+grant execute on function module_cache._report_peer(text,jsonb) to module_cache_reader;
+
+grant execute on function module_cache._report_peer(text,jsonb) to module_cache_writer;
+
+grant execute on function module_cache._resign_collector() to module_cache_operator;
+
+grant execute on function module_cache._resign_collector() to module_cache_writer;
 
 grant execute on function module_cache._tracked_change() to module_cache_operator;
 

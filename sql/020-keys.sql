@@ -97,11 +97,14 @@ comment on function module_cache._declared_key(text, text) is
 /*
  * Coverage is compared by 64-bit hashes. Two keys with one hash share their invalidations: one needless miss, never
  * a stale hit. The seed keeps a module apart from a realm of the same spelling.
+ *
+ * One realm can lie in the URL of another, and a key does not tell. So the cover key of a module is made from its URL
+ * alone, wherever its realm ends: `index.ts` of https://example.com/a/ has that of `a/index.ts` of https://example.com/.
  */
 create function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
   language sql immutable parallel safe
 begin atomic
-  select hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);
+  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
 end;
 
 create function module_cache._realm_hash(realm_url text) returns bigint
@@ -116,13 +119,13 @@ begin atomic
   select 0::bigint;
 end;
 
-comment on function module_cache._module_hash(text, text) is 'Cover key of a module.';
+comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
 comment on function module_cache._realm_hash(text) is 'Cover key of a realm.';
 comment on function module_cache._global_hash() is 'Cover key of everything.';
 
 /*
- * For a key in another realm nobody can say where that realm ends: each prefix that ends in a slash could be it. Nor
- * whether it names a module or a folder, whose index is then the module. All of them count.
+ * Nobody can say in which realm a key lies: each of its prefixes that ends in a slash could be one. For a key of the own
+ * realm these are its folders, for any other URL all from its host on.
  */
 create function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
   language plpgsql immutable parallel safe
@@ -130,22 +133,27 @@ create function module_cache._dependency_hashes(realm_url text, dependency_keys 
 as $$
 declare
   v_hashes bigint[] := '{}';
+  v_folders text[] := '{}';
   v_key text;
   v_prefix text;
-  v_segment text;
+  v_folder text;
+  v_slash integer;
 begin
   foreach v_key in array dependency_keys loop
-    if v_key !~ '^[a-z][a-z0-9+.-]*://' then
-      v_hashes := v_hashes || hashtextextended(realm_url || v_key, 1);
-      continue;
-    end if;
-    v_key := v_key || '/index';
-    v_prefix := substring(v_key from '^[^:]*://');
-    for v_segment in select s[1] from regexp_matches(substr(v_key, length(v_prefix) + 1), '[^/]*/', 'g') s loop
-      v_prefix := v_prefix || v_segment;
-      v_hashes := v_hashes
-        || module_cache._realm_hash(v_prefix)
-        || module_cache._module_hash(v_prefix, substr(v_key, length(v_prefix) + 1));
+    v_prefix := coalesce(substring(v_key from '^[a-z][a-z0-9+.-]*://'), '');
+    v_key := substr(v_key, length(v_prefix) + 1);
+    v_prefix := coalesce(nullif(v_prefix, ''), realm_url);
+    v_hashes := v_hashes || module_cache._module_hash(v_prefix, v_key);
+    -- Most keys share their folder with others.
+    v_folder := v_prefix || substring(v_key from '^.*/');
+    continue when v_folder is null or v_folder = any (v_folders);
+    v_folders := v_folders || v_folder;
+    loop
+      v_slash := strpos(v_key, '/');
+      exit when v_slash = 0;
+      v_prefix := v_prefix || left(v_key, v_slash);
+      v_key := substr(v_key, v_slash + 1);
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
     end loop;
   end loop;
   return array(select distinct h from unnest(v_hashes) h);
@@ -153,7 +161,7 @@ end;
 $$;
 
 comment on function module_cache._dependency_hashes(text, text[]) is
-  'Cover keys of declared dependencies, realms that could own a key in another realm included.';
+  'Cover keys of declared dependencies, and of the realms that they could lie in.';
 
 /* Misuse raises: these are the guards of get, put and claim. invalidate ignores and counts instead. */
 create function module_cache._require_realm(realm_url text) returns text

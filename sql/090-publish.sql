@@ -67,6 +67,7 @@ begin
           epoch = artifact.epoch,
           snapshot = artifact.snapshot,
           put_xid = artifact.put_xid,
+          module_hash = artifact.module_hash,
           depends_on = artifact.depends_on,
           created_at = artifact.created_at,
           expires_at = artifact.expires_at

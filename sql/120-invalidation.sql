@@ -154,6 +154,10 @@ begin
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  -- Who declared the folder that is this realm, without its final slash, means its index.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -162,7 +166,7 @@ begin
 end;
 $$;
 
-comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size.';
+comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
 
 create function module_cache.clear_realm(realm_url text) returns void
   language plpgsql volatile parallel unsafe security definer
@@ -176,7 +180,7 @@ end;
 $$;
 
 comment on function module_cache.clear_realm(text) is
-  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of one row. Raises MC001.';
+  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 create function module_cache.clear_all() returns void
   language plpgsql volatile parallel unsafe security definer

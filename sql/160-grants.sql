@@ -13,9 +13,12 @@ begin
     exception
       when duplicate_object or unique_violation then
         null;
+      -- Asked for the right first, Postgres does not get to say that the role is there.
       when insufficient_privilege then
-        raise notice 'role % was not created: %', v_role, sqlerrm
-          using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+        if to_regrole(v_role) is null then
+          raise notice 'role % was not created: %', v_role, sqlerrm
+            using hint = 'Ask an administrator to create it, then run module_cache.grant_roles().';
+        end if;
     end;
   end loop;
 end;
@@ -31,12 +34,13 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client()';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
-    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
+    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin

@@ -1,8 +1,8 @@
 import type { ReadRow } from './calls.js';
 import * as calls from './calls.js';
-import type { Pool } from './connection.js';
 import type { CacheEmitter } from './events.js';
-import { type Flight, type FlightResult, isNotThere } from './flight.js';
+import { type Flight, type FlightResult, isNotThere, type Seat } from './flight.js';
+import type { GuardedPool } from './guarded-pool.js';
 import type { Journal } from './journal.js';
 import { type ArtifactId, nameOf, requireArtifactId } from './keys.js';
 import type { L1Entry } from './l1.js';
@@ -16,7 +16,7 @@ import { createPatience, type Patience } from './waiting.js';
  * database. Whether an answer may be kept, or given to whom, is decided by each flight as for a single read.
  */
 export interface BatchContext {
-  readonly pool: Pool;
+  readonly pool: Pick<GuardedPool, 'run'>;
   readonly journal: Journal;
   readonly events: CacheEmitter;
   catchUp(): Promise<boolean>;
@@ -26,6 +26,8 @@ export interface BatchContext {
   isStrong(read: ReadOptions, patience: Patience): Promise<boolean>;
   fromMemory(id: ArtifactId): L1Entry | undefined;
   servedFromMemory(entry: L1Entry): ServedModule;
+  /** What memory may answer because the database is away; undefined unless that is what the error says. */
+  servedInGrace(id: ArtifactId, read: ReadOptions, error: unknown): ServedModule | undefined;
   tokenOf(seen: SeenUpTo): string;
   board(id: ArtifactId, alone: boolean, firstRead: () => Promise<ReadRow>): [Flight, boolean];
 }
@@ -37,6 +39,8 @@ type Answers = Map<string, ServedModule>;
 /** An answer holds all its bodies at once. */
 const MAX_REQUESTS = 10_000;
 const MAX_TRIES = 3;
+/** So many may take as long together as a single one, and so many more as long again. */
+const weightOf = (asked: readonly unknown[]): number => 1 + asked.length / 1_000;
 
 export function createBatchReads(context: BatchContext) {
   const { pool, journal, events } = context;
@@ -60,11 +64,11 @@ export function createBatchReads(context: BatchContext) {
   }
 
   async function askFor(ids: readonly ArtifactId[]): Promise<ReadRow[]> {
-    const rows = await pool.run((sql) => calls.getMany(sql, ids));
+    const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });
     if (rows[0]?.token != null) return rows;
     // No epoch yet, as for a single read.
     await context.catchUp();
-    return pool.run((sql) => calls.getMany(sql, ids));
+    return pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });
   }
 
   /** Moves from `wanted` to `answers` what memory may answer. */
@@ -81,7 +85,7 @@ export function createBatchReads(context: BatchContext) {
     if (found.length === 0) return;
     const entries = found.map(({ entry }) => entry);
     const current = strong
-      ? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries)))
+      ? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries), { weight: weightOf(entries) }))
       : undefined;
     for (const [index, { name, entry }] of found.entries()) {
       if (current !== undefined && current[index] !== true) continue;
@@ -89,6 +93,19 @@ export function createBatchReads(context: BatchContext) {
       answers.set(name, context.servedFromMemory(entry));
       events.emit('hit', { id: entry.id, source: 'l1' });
     }
+  }
+
+  /** All or nothing: what memory does not hold may be there. */
+  function takeInGrace(wanted: Wanted, answers: Answers, read: ReadOptions, error: unknown): boolean {
+    const found: [string, ServedModule][] = [];
+    for (const [name, id] of wanted) {
+      const module = context.servedInGrace(id, read, error);
+      if (module === undefined) return false;
+      found.push([name, module]);
+    }
+    for (const [name, module] of found) answers.set(name, module);
+    wanted.clear();
+    return true;
   }
 
   async function answer(wanted: Wanted, read: ReadOptions, patience: Patience): Promise<Answers> {
@@ -101,12 +118,11 @@ export function createBatchReads(context: BatchContext) {
       const question = createQuestion();
       const boarded = [...wanted].map(([name, id]) => {
         const [flight] = context.board(id, strong, () => question.add(id));
-        flight.join();
-        return { name, id, flight };
+        return { name, id, seat: flight.join() };
       });
       question.send();
       try {
-        const results = await patience.wait(Promise.all(boarded.map(({ flight }) => resultOf(flight))));
+        const results = await patience.wait(Promise.all(boarded.map(({ seat }) => resultOf(seat))));
         for (const [index, { name, id }] of boarded.entries()) {
           const { module, outdatedAt, seen } = results[index] ?? {};
           // It came with a flight from before; what is asked for anew goes into one question again.
@@ -116,8 +132,10 @@ export function createBatchReads(context: BatchContext) {
           answers.set(name, { ...module, token: seen === undefined ? undefined : context.tokenOf(seen) });
           events.emit('hit', { id, source: 'l2' });
         }
+      } catch (error) {
+        if (!takeInGrace(wanted, answers, read, error)) throw error;
       } finally {
-        for (const { flight } of boarded) flight.leave();
+        for (const { seat } of boarded) seat.leave();
       }
     }
     return answers;
@@ -149,9 +167,9 @@ export function createBatchReads(context: BatchContext) {
 }
 
 /** Undefined for a miss. */
-async function resultOf(flight: Flight): Promise<FlightResult | undefined> {
+async function resultOf({ result }: Seat): Promise<FlightResult | undefined> {
   try {
-    return await flight.result;
+    return await result;
   } catch (error) {
     if (isNotThere(error)) return undefined;
     throw error;

@@ -1,17 +1,22 @@
+import { isAway, tooMany } from './away.js';
 import { createBatchReads } from './batch.js';
 import type { Change } from './calls.js';
 import * as calls from './calls.js';
 import { createClaims } from './claims.js';
 import { createCoherence } from './coherence.js';
+import { createTurns } from './concurrency.js';
 import { openPool } from './connection.js';
 import { ModuleCacheError } from './errors.js';
 import { type CacheEmitter, createEmitter } from './events.js';
 import { createFailures } from './failure.js';
 import { type Flight, type FlightContext, type FlightOptions, isNotThere, startFlight } from './flight.js';
+import { createGarbageCollector, type GarbageCollector } from './garbage.js';
+import { guardPool } from './guarded-pool.js';
 import { createJournal } from './journal.js';
 import { type ArtifactId, nameOf, requireArtifactId, requireRealm } from './keys.js';
 import { createL1, type L1Entry } from './l1.js';
 import { checkOptions, checkRead, type ModuleCacheOptions, wrongShape } from './options.js';
+import { createPeerReports, type PeerReports } from './peer-reports.js';
 import { openSession, type Session } from './session.js';
 import { parseCoherenceToken } from './snapshot.js';
 import type {
@@ -41,8 +46,8 @@ export interface ModuleCache {
   /**
    * What the cache holds, or what `producer` makes: once for all who ask in the fleet.
    *
-   * @throws ModuleCacheError MC102 when the deadline passes, MC104 if the production failed in another process; what
-   *   the producer throws; the signal's reason
+   * @throws ModuleCacheError MC102 when the deadline passes, MC104 if the production failed in another process, MC108
+   *   if the database is away, MC109 if too many others wait; what the producer throws; the signal's reason
    */
   getOrProduce(request: ArtifactRequest, producer: Producer, options?: ReadOptions): Promise<ServedModule>;
   /** Invalidates modules and all that depend on them; with `tx` in the caller's transaction. */
@@ -62,6 +67,10 @@ const CHANNEL_POPULATED = 'module_cache_populated';
 /** How often a waiter looks again by itself: a killed producer is replaced within a second. */
 const POLL_MS = 300;
 const MAX_TRIES = 3;
+/** Answers on their way at once: far beyond what a process can make, and still within its memory. */
+const MAX_FLIGHTS = 100_000;
+/** Productions at once without the database, where no other process helps. */
+const ALONE_AT_ONCE = 16;
 /** How long `close` waits for flights that it has aborted. */
 const LANDING_MS = 1_000;
 
@@ -79,6 +88,8 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   const flights = new Map<string, Flight>();
   const allFlights = new Set<Flight>();
   let session: Session | undefined;
+  let garbage: GarbageCollector | undefined;
+  let reports: PeerReports | undefined;
   let closing: Promise<void> | undefined;
 
   const dedicated = (): Session => {
@@ -104,31 +115,48 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   });
 
   const mute = settings.broadcast === 'log';
-  const pool = await openPool(options.connection, settings.name);
+  const opened = await openPool(options.connection, settings.name, () => coherence.isFresh());
+  const pool = guardPool(opened, {
+    callTimeoutMs: settings.callTimeoutMs,
+    deadlineMs: settings.deadlineMs,
+    onAway: (error) => events.emit('away', { error }),
+    onBack: () => events.emit('back', {}),
+  });
   try {
     session = await openSession({
       connection: options.listenConnection ?? options.connection,
       applicationName: settings.name,
       channels: [CHANNEL_INVALIDATED, CHANNEL_POPULATED],
       broadcast: settings.broadcast,
-      notify: (channel) => pool.run((sql) => calls.notify(sql, channel)),
+      // Whether or not it counts as away: this is how it comes back.
+      notify: (channel) => opened.run((sql) => calls.notify(sql, channel), settings.callTimeoutMs),
       onNotification(channel, payload) {
         if (channel === CHANNEL_POPULATED) claims.onPopulated(payload);
         else coherence.onNotification(payload);
       },
       onConnected() {
         if (session === undefined) return;
+        pool.look();
         claims.wakeAll();
         coherence.onConnected();
+        reports?.onConnected();
       },
-      onDisconnected: (error) => events.emit('disconnected', { error }),
+      onDisconnected(error) {
+        pool.look();
+        events.emit('disconnected', { error });
+      },
     });
     await coherence.start();
   } catch (error) {
     coherence.stop();
     await session?.close();
-    await pool.close();
+    await pool.close(error);
     throw error;
+  }
+
+  reports = createPeerReports({ session, coherence, flights: allFlights, events, name: settings.name });
+  if (settings.garbage !== undefined) {
+    garbage = createGarbageCollector({ session, pool, events, ...settings.garbage });
   }
 
   const context: FlightContext = {
@@ -143,11 +171,19 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     seen: coherence.seen,
     claimPatienceMs: settings.claimPatienceMs,
     pollMs: POLL_MS,
+    withoutDatabase:
+      settings.withoutDatabase === 'produce' ? createTurns(ALONE_AT_ONCE, MAX_FLIGHTS) : undefined,
   };
 
   function fromMemory(id: ArtifactId): L1Entry | undefined {
     const entry = l1.get(id);
-    if (entry === undefined || !coherence.isFresh() || entry.seen.life !== coherence.life()) return undefined;
+    if (entry === undefined || !coherence.isFresh()) return undefined;
+    return usable(entry);
+  }
+
+  /** Of this life, and not past the end that its producer set; that holds at any time. */
+  function usable(entry: L1Entry | undefined): L1Entry | undefined {
+    if (entry === undefined || entry.seen.life !== coherence.life()) return undefined;
     const { expires } = entry;
     if (expires !== undefined && (performance.now() >= expires.monotonic || Date.now() >= expires.wall)) {
       l1.delete(entry);
@@ -168,6 +204,31 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     return answer.module;
   }
 
+  /** What memory holds past its time, for bounded reads, and only once the database has turned out to be away. */
+  function servedInGrace(id: ArtifactId, read: ReadOptions, error: unknown): ServedModule | undefined {
+    if (!isAway(error) || !mayBeStale(read)) return undefined;
+    const entry = inGrace(id);
+    if (entry === undefined) return undefined;
+    events.emit('hit', { id, source: 'l1' });
+    // It may have been heard from meanwhile.
+    if (coherence.isFresh()) return servedFromMemory(entry);
+    return Object.freeze({
+      ...entry.module,
+      source: 'l1',
+      cached: true,
+      token: coherence.tokenOf(entry.seen),
+      staleMs: coherence.ageMs(),
+    });
+  }
+
+  const mayBeStale = ({ consistency = 'bounded', after }: ReadOptions): boolean =>
+    settings.graceMs > 0 && consistency === 'bounded' && after === undefined;
+
+  function inGrace(id: ArtifactId): L1Entry | undefined {
+    if (coherence.ageMs() >= settings.maxStalenessMs + settings.graceMs) return undefined;
+    return usable(l1.get(id));
+  }
+
   /** A flight to share: for a strong read never one whose token may be older than the read. */
   function board(
     id: ArtifactId,
@@ -181,6 +242,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     // Cut off from the log this process may not have heard what outdates it, as with memory.
     const known = current !== undefined && (coherence.isFresh() || current.age() < settings.maxStalenessMs);
     if (known && current.joinable && !alone) return [current, true];
+    if (allFlights.size >= MAX_FLIGHTS) throw tooMany('answers are on their way', MAX_FLIGHTS);
     const flight = startFlight(context, id, producer, how);
     flights.set(flightKey, flight);
     allFlights.add(flight);
@@ -206,6 +268,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     isStrong,
     fromMemory,
     servedFromMemory,
+    servedInGrace,
     tokenOf: coherence.tokenOf,
     board: (id, alone, firstRead) => board(id, undefined, alone, { firstRead }),
   });
@@ -228,6 +291,10 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     const patience = createPatience(read.deadlineMs ?? settings.deadlineMs, read.signal);
     try {
       return await patience.wait(serveSlowly(id, producer, read, patience));
+    } catch (error) {
+      const module = servedInGrace(id, read, error);
+      if (module === undefined) throw error;
+      return module;
     } finally {
       patience.close();
     }
@@ -248,22 +315,25 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     // Without a wait where there is nothing to wait for: work that is given up this very moment must not be met.
     const strong = read.after === undefined ? read.consistency === 'strong' : await isStrong(read, patience);
     const arrived = journal.position();
+    // What others would rather have from memory past its time, a causal read cannot have.
+    const alone = strong || (read.after !== undefined && settings.graceMs > 0 && !coherence.isFresh());
     for (let tries = 1; ; tries += 1) {
       const entry = fromMemory(id);
       if (
         entry !== undefined &&
-        (!strong || (await patience.wait(pool.run((sql) => calls.isCurrent(sql, id, entry.token)))))
+        (!strong || (await patience.wait(isCurrent(entry, producer !== undefined))))
       ) {
         events.emit('hit', { id, source: 'l1' });
         return servedFromMemory(entry);
       }
       requireOpen();
-      const [flight, joined] = board(id, producer, strong, {
+      const [flight, joined] = board(id, producer, alone, {
         claimPatienceMs: read.claimPatienceMs,
+        preferStale: () => !alone && settings.graceMs > 0 && inGrace(id) !== undefined,
       });
-      flight.join();
+      const seat = flight.join();
       try {
-        const { module, outdatedAt, seen } = await patience.wait(flight.result);
+        const { module, outdatedAt, seen } = await patience.wait(seat.result);
         // Who came after the invalidation that outdates this answer starts anew; but not for ever.
         if (outdatedAt !== undefined && outdatedAt <= arrived && tries < MAX_TRIES) continue;
         const token = seen === undefined ? undefined : coherence.tokenOf(seen);
@@ -275,8 +345,18 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
         if (module.source === 'coalesced') events.emit('coalesced', { id });
         return { ...module, token };
       } finally {
-        flight.leave();
+        seat.leave();
       }
+    }
+  }
+
+  async function isCurrent({ id, token }: L1Entry, canProduce: boolean): Promise<boolean> {
+    try {
+      return await pool.run((sql) => calls.isCurrent(sql, id, token));
+    } catch (error) {
+      // What is produced from now on is current as well.
+      if (canProduce && settings.withoutDatabase === 'produce' && isAway(error)) return false;
+      throw error;
     }
   }
 
@@ -291,7 +371,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       throw wrongShape('tx is no transaction', 'Pass what the callback of sql.begin was given.');
     }
     if (tx !== undefined) return call(tx);
-    const result = await pool.run(call);
+    const result = await pool.run(call, { write: true });
     const { life, xid } = parseCoherenceToken(result.token);
     // Ids of another life say nothing about what memory has seen: the server may have been set back.
     const x = life === coherence.life() ? String(xid) : undefined;
@@ -301,11 +381,12 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
 
   async function shutDown(): Promise<void> {
     coherence.stop();
-    const landing = [...allFlights].map((flight) => flight.landed);
+    reports?.stop();
+    const landing = [...allFlights].map((flight) => flight.landed).concat(garbage?.stop() ?? []);
     for (const flight of allFlights) flight.abort(closedError());
     // Claims are released on the way; but a database that does not answer is not waited for.
     await withDeadline(Promise.all(landing), LANDING_MS, closedError).catch(() => {});
-    await Promise.all([session?.close(), pool.close()]);
+    await Promise.all([session?.close(), pool.close(closedError())]);
   }
 
   return {

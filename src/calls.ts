@@ -216,6 +216,58 @@ export async function release(sql: Queryable, id: ArtifactId): Promise<boolean> 
   return only(rows)[0] === 'true';
 }
 
+/** Whether a private function is there and may be called: older schemas lack some. */
+export async function mayCall(sql: Queryable, signature: string): Promise<boolean> {
+  const rows = await sql`
+    select has_function_privilege(to_regprocedure(${`module_cache.${signature}`}::text), 'execute')::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+/** `needs` is `life@xid`. False if that is of another life. */
+export async function reportPeer(sql: Queryable, needs: string, about: object): Promise<boolean> {
+  const rows = await sql`
+    select module_cache._report_peer(${needs}, ${JSON.stringify(about)}::text::jsonb)::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+export async function electCollector(sql: Queryable, patienceMs: number): Promise<boolean> {
+  const rows = await sql`
+    select module_cache._elect_collector(${intervalOf(patienceMs)}::text::interval)::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+export async function resignCollector(sql: Queryable): Promise<void> {
+  await sql`select module_cache._resign_collector()`;
+}
+
+export interface CollectedRow {
+  artifacts: number;
+  renewed: number;
+  generations: number;
+  invalidations: number;
+  complete: boolean;
+}
+
+export async function collectForFleet(
+  sql: Queryable,
+  keepMs: number,
+  keepAtMostMs: number,
+  batch: number,
+): Promise<CollectedRow> {
+  const rows = await sql`
+    select artifacts::text, renewed::text, generations::text, invalidations::text, complete::text
+    from module_cache._collect_for_fleet(
+      ${intervalOf(keepMs)}::text::interval, ${intervalOf(keepAtMostMs)}::text::interval, ${String(batch)}::text::integer)`.values();
+  const [artifacts, renewed, generations, invalidations, complete] = only(rows);
+  return {
+    artifacts: Number(artifacts),
+    renewed: Number(renewed),
+    generations: Number(generations),
+    invalidations: Number(invalidations),
+    complete: complete === 'true',
+  };
+}
+
 /** Sends an empty notification. */
 export async function notify(sql: Queryable, channel: string): Promise<void> {
   await sql`select pg_notify(${channel}, '')`;

@@ -2,7 +2,7 @@ import type { Change } from './calls.js';
 import * as calls from './calls.js';
 import type { CacheEmitter } from './events.js';
 import type { Journal } from './journal.js';
-import { GLOBAL_COVER, moduleCover, normalizeRealm, realmCover } from './keys.js';
+import { coversOfRealm, GLOBAL_COVER, moduleCover, normalizeRealm } from './keys.js';
 import type { L1 } from './l1.js';
 import type { Session } from './session.js';
 import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
@@ -14,6 +14,8 @@ import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } fro
 export interface Coherence {
   /** True while the last completed catch-up began less than `maxStalenessMs` ago. */
   isFresh(): boolean;
+  /** Ms since the last completed catch-up began, by the clock that says more; infinite before the first. */
+  ageMs(): number;
   /** The life that entries in memory have to be of; undefined before the first catch-up. */
   life(): string | undefined;
   /** Asks the log. Resolves to whether it could be asked; a catch-up that began before this call does not count. */
@@ -22,6 +24,8 @@ export interface Coherence {
   satisfies(token: string): Promise<boolean>;
   /** What the last completed catch-up has seen; undefined before the first. */
   seen(): SeenUpTo | undefined;
+  /** The newest transaction that the log has shown to have invalidated; a later one if it may hold more. */
+  newestInvalidation(): bigint;
   /** The coherence token of an answer that comes from this snapshot, and still holds at the cursor. */
   tokenOf(seen: SeenUpTo): string;
   /** Applies an invalidation that this process knows to be committed; an `x` in it is of this `life`. */
@@ -63,6 +67,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
   let queued: Promise<boolean> | undefined;
   let heartbeat: NodeJS.Timeout | undefined;
   let overflow: NodeJS.Timeout | undefined;
+  let newest = 0n;
   let stopped = false;
   let reconnected = false;
   const recent = new Set<string>();
@@ -116,6 +121,8 @@ export function createCoherence(options: CoherenceOptions): Coherence {
     if (row.complete) for (const change of row.changes) apply(change, true);
     else dropAll(cursor === undefined ? 'start' : 'the log does not reach back to the cursor');
     const seen = parseSnapshotToken(row.cursor);
+    if (!row.complete) newest = seen.snapshot.xmax;
+    for (const { x = '0' } of row.changes) if (BigInt(x) > newest) newest = BigInt(x);
     cursor = { text: row.cursor, seen };
     freshUntil = {
       monotonic: began.monotonic + options.maxStalenessMs,
@@ -167,8 +174,13 @@ export function createCoherence(options: CoherenceOptions): Coherence {
 
   return {
     isFresh: () => performance.now() < freshUntil.monotonic && Date.now() < freshUntil.wall,
+    ageMs() {
+      const monotonic = performance.now() - freshUntil.monotonic;
+      return options.maxStalenessMs + Math.max(monotonic, Date.now() - freshUntil.wall);
+    },
     life: () => cursor?.seen.life,
     seen: () => cursor?.seen,
+    newestInvalidation: () => newest,
     catchUp,
     async satisfies(token) {
       const { life, xid } = parseCoherenceToken(token);
@@ -220,7 +232,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
 function coversOfChange(change: Change): string[] {
   if (change.k === 'global') return [GLOBAL_COVER];
   const realm = change.r as string;
-  if (change.k === 'realm') return [realmCover(realm)];
+  if (change.k === 'realm') return coversOfRealm(realm);
   return [...new Set((change.m ?? []).map((path) => moduleCover(realm, path)))];
 }
 

@@ -1,3 +1,5 @@
+import { tooMany } from './away.js';
+
 /**
  * The results of `work` for each item, in their order, so many at a time. Rejects with the first failure, after which
  * no other item begins; what had begun goes on.
@@ -25,12 +27,20 @@ export async function mapConcurrently<Item, Result>(
   return results;
 }
 
-/** Has at most `count` of them at work at once, in the order in which they come. */
-export function createTurns(count: number): <T>(work: () => Promise<T>) => Promise<T> {
+/**
+ * Has at most `count` of them at work at once, in the order in which they come.
+ *
+ * @throws ModuleCacheError MC109 if more than `maxWaiting` would wait
+ */
+export function createTurns(
+  count: number,
+  maxWaiting = Number.POSITIVE_INFINITY,
+): <T>(work: () => Promise<T>) => Promise<T> {
   const queue: (() => void)[] = [];
   let working = 0;
   return async (work) => {
     if (working < count) working += 1;
+    else if (queue.length >= maxWaiting) throw tooMany('productions wait for their turn', maxWaiting);
     else await new Promise<void>((resolve) => queue.push(resolve));
     try {
       return await work();

@@ -4,14 +4,29 @@ import { createDialer, type OpenSocket } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
 import { isRelayed, keepsSession } from './pooler.js';
 import { incompatibility } from './versions.js';
+import { MAX_TIMER_MS, withDeadline } from './waiting.js';
 
 /** A URL, options of postgres.js, or an existing instance of it. */
 export type Connection = string | Options<Record<string, PostgresType>> | Sql;
 
 /** The connections that ordinary calls use. */
 export interface Pool {
-  /** Runs a single statement in READ COMMITTED, whatever the sessions' default is. */
-  run<T>(call: (sql: Queryable) => Promise<T>): Promise<T>;
+  /**
+   * Runs a single statement in READ COMMITTED, whatever the sessions' default is.
+   *
+   * @param limitMs after which the connection counts as dead; a caller's instance may first be busy with other things
+   * @param write others that give up leave this one its time
+   * @throws Error if there is no answer within the limit
+   */
+  run<T>(call: (sql: Queryable) => Promise<T>, limitMs?: number, write?: boolean): Promise<T>;
+  /**
+   * Whether the database can be used at all.
+   *
+   * @throws Error if it cannot, or does not answer within the limit
+   */
+  look(limitMs: number): Promise<void>;
+  /** As many connections as it opens at most. */
+  readonly size: number;
   close(): Promise<void>;
 }
 
@@ -22,10 +37,15 @@ const isInstance = (connection: Connection): connection is Sql => typeof connect
 /**
  * Opens the pool, or uses the one given, and looks once at what the sessions are like.
  *
+ * @param isThere whether the server is known to answer on another way
  * @throws ModuleCacheError MC004 or MC005 if the server or its schema cannot be used, MC107 for what is no URL, and for
  *   an instance whose prepared statements a pooler loses
  */
-export async function openPool(connection: Connection, applicationName: string): Promise<Pool> {
+export async function openPool(
+  connection: Connection,
+  applicationName: string,
+  isThere: () => boolean = () => false,
+): Promise<Pool> {
   let source = isInstance(connection) ? givenPool(connection) : ownPool(connection, applicationName);
   const replace = async (other: Source): Promise<void> => {
     const replaced = source;
@@ -47,14 +67,57 @@ export async function openPool(connection: Connection, applicationName: string):
         else await settled.end(0);
       }
     }
-    const { sql, end } = source;
-    return {
-      run: (call) =>
-        pinned
-          ? call(sql())
-          : (sql().begin('isolation level read committed read write', call) as ReturnType<typeof call>),
-      close: () => end(CLOSE_TIMEOUT_S),
-    };
+    const { sql, abandon, keep, end } = source;
+    async function run<T>(
+      call: (sql: Queryable) => Promise<T>,
+      limitMs = Number.POSITIVE_INFINITY,
+      write = false,
+    ): Promise<T> {
+      const asked = sql();
+      const statement = watchStatements();
+      let abandoned = false;
+      const answer = pinned
+        ? call(statement.of(asked))
+        : (asked.begin('isolation level read committed read write', (tx) => {
+            // Nobody is told any more what it does.
+            if (abandoned) throw noAnswer(limitMs);
+            return call(statement.of(tx));
+          }) as Promise<T>);
+      const ms = Math.min(limitMs, MAX_TIMER_MS);
+      const done = write ? keep(asked, ms) : undefined;
+      try {
+        for (;;) {
+          let silence: Error | undefined;
+          try {
+            return await withDeadline(answer, ms, () => {
+              silence = noAnswer(ms);
+              return silence;
+            });
+          } catch (error) {
+            if (silence === undefined || error !== silence) throw error;
+            // Behind what else the application does with its instance, as long as that gets on.
+            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;
+            abandoned = true;
+            abandon(asked);
+            throw error;
+          }
+        }
+      } finally {
+        done?.();
+      }
+    }
+
+    let looking: Promise<void> | undefined;
+    function look(limitMs: number): Promise<void> {
+      if (!isInstance(connection)) return run(requirePrimary, limitMs);
+      // What postgres.js has not sent yet cannot be taken back: one at a time, or they would pile up.
+      looking ??= run(requirePrimary).finally(() => {
+        looking = undefined;
+      });
+      return withDeadline(looking, limitMs, () => noAnswer(limitMs));
+    }
+
+    return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S) };
   } catch (error) {
     await source.end(0);
     throw error;
@@ -71,12 +134,46 @@ const CLOSE_TIMEOUT_S = 5;
 /** In seconds. postgres.js waits for up to 20 of them, also for a server that has long been back. */
 const backoff = (retries: number): number => (0.5 + Math.random() / 2) * Math.min(1, 0.02 * 2 ** retries);
 
+const noAnswer = (ms: number): Error => new Error(`no answer for ${ms} ms`);
+
 interface Source {
   sql(): Sql;
+  /** One of its connections has not answered for too long. */
+  abandon(sql: Sql): void;
+  /** A call is on its way that may take so long, whatever becomes of others; until what it returns is called. */
+  keep(sql: Sql, limitMs: number): () => void;
   end(timeoutSeconds: number): Promise<void>;
 }
 
-const givenPool = (sql: Sql): Source => ({ sql: () => sql, end: async () => {} });
+const givenPool = (sql: Sql): Source => ({
+  sql: () => sql,
+  abandon: () => {},
+  keep: () => () => {},
+  end: async () => {},
+});
+
+async function requirePrimary(sql: Queryable): Promise<void> {
+  if (only(await sql`select pg_is_in_recovery()::text`.values())[0] === 'true') {
+    throw new Error('the server is a standby');
+  }
+}
+
+/** Lets statements pass, with an eye on the last of them. */
+function watchStatements() {
+  let last: { readonly state?: unknown } | undefined;
+  return {
+    of(sql: Queryable): Queryable {
+      const watched = (...args: Parameters<Sql>) => {
+        const statement = (sql as Sql)(...args);
+        last = statement as typeof last;
+        return statement;
+      };
+      return watched as unknown as Queryable;
+    },
+    /** postgres.js has not sent it yet. */
+    isWaiting: () => last === undefined || last.state === null,
+  };
+}
 
 /**
  * A connection of postgres.js 3.4 that is lost with a question just written is lost for minutes: it reconnects without
@@ -88,8 +185,8 @@ function ownPool(
   applicationName: string,
   overrides: ConnectionOptions = {},
 ): Source {
-  const retiring = new Set<Promise<void>>();
-  let current: { sql: Sql; end(timeoutSeconds: number): Promise<void> } | undefined;
+  const retiring = new Set<{ readonly done: Promise<void>; hangUp(): void }>();
+  let current: ReturnType<typeof open> | undefined;
   let ended = false;
 
   function open() {
@@ -103,6 +200,15 @@ function ownPool(
     const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
     const opened = {
       sql,
+      /** When the last of the calls that may take long has to be done, by the monotonic clock. */
+      kept: new Set<number>(),
+      retire(timeoutSeconds: number) {
+        if (current !== opened || ended) return;
+        current = undefined;
+        const done = opened.end(timeoutSeconds).finally(() => retiring.delete(retired));
+        const retired = { done, hangUp: dialer.hangUp };
+        retiring.add(retired);
+      },
       async end(timeout: number) {
         await sql.end({ timeout });
         dialer.hangUp();
@@ -110,12 +216,7 @@ function ownPool(
     };
     const dialer = createDialer({
       given: options.socket,
-      onLost() {
-        if (current !== opened || ended) return;
-        current = undefined;
-        const retired = opened.end(CLOSE_TIMEOUT_S).finally(() => retiring.delete(retired));
-        retiring.add(retired);
-      },
+      onLost: () => opened.retire(CLOSE_TIMEOUT_S),
     });
     // Several hosts have to be told apart for each connection, which is left to postgres.js.
     if (options.host.length === 1) options.socket = dialer.open;
@@ -129,9 +230,25 @@ function ownPool(
       current ??= open();
       return current.sql;
     },
+    abandon(sql) {
+      if (current?.sql !== sql) return;
+      const left = (Math.max(...current.kept) - performance.now()) / 1000;
+      current.retire(Math.max(CLOSE_TIMEOUT_S, left));
+    },
+    keep(sql, limitMs) {
+      const kept = current?.sql === sql ? current.kept : undefined;
+      const until = performance.now() + limitMs;
+      kept?.add(until);
+      return () => void kept?.delete(until);
+    },
     async end(timeout) {
       ended = true;
-      await Promise.all([...retiring, current?.end(timeout)]);
+      const retired = [...retiring];
+      const cutOff = setTimeout(() => {
+        for (const one of retired) one.hangUp();
+      }, timeout * 1000);
+      await Promise.all([...retired.map(({ done }) => done), current?.end(timeout)]);
+      clearTimeout(cutOff);
     },
   };
 }

@@ -11,7 +11,9 @@ export type ModuleCacheErrorCode =
   | 'MC104' // the production failed in this or another process
   | 'MC105' // the module does not exist
   | 'MC106' // the embedded server could not be started
-  | 'MC107'; // misuse of a configuration option
+  | 'MC107' // misuse of a configuration option
+  | 'MC108' // the database is away, or does not answer in time
+  | 'MC109'; // more is on its way already than can be kept in memory
 
 /** An error that says what to do: `detail` carries the values, `hint` the next step (as in Postgres). */
 export class ModuleCacheError extends Error {

@@ -34,6 +34,12 @@ export interface CacheEvents {
   disconnected: [{ error: unknown }];
   /** A catch-up is complete again after a start or a disconnection. */
   'caught-up': [{ changes: number; complete: boolean; ms: number }];
+  /** The database cannot be used; calls fail at once until it can. */
+  away: [{ error: unknown }];
+  /** The database can be used again. */
+  back: [Record<string, never>];
+  /** This process, elected for it, has collected a batch of garbage: how many rows it removed, and how many it moved. */
+  collected: [{ artifacts: number; renewed: number; generations: number; invalidations: number }];
   /** Something went wrong that no caller sees. */
   warning: [{ message: string; error?: unknown }];
 }

@@ -1,16 +1,17 @@
+import { isAway } from './away.js';
 import type { ReadRow } from './calls.js';
 import * as calls from './calls.js';
 import type { Claim, Claims, Waiter } from './claims.js';
-import type { Pool } from './connection.js';
 import type { CacheEmitter } from './events.js';
 import { bodyOfFailure, FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
+import type { GuardedPool } from './guarded-pool.js';
 import type { Fill, Journal } from './journal.js';
 import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
 import { type NormalProduct, normalizeProduct } from './product.js';
-import { isVisible, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
+import { isVisible, parseSnapshotToken, type SeenUpTo, type Snapshot } from './snapshot.js';
 import type { Producer, ServedModule, Source } from './types.js';
-import { orAborted, sleep } from './waiting.js';
+import { orAborted, shareOutcome, sleep } from './waiting.js';
 
 /**
  * One flight is one answer on its way: read from the database, waited for, or produced. Callers of one process share
@@ -24,13 +25,20 @@ export interface Flight {
   readonly joinable: boolean;
   /** How long it has been on its way, in ms by the clock that says more. */
   age(): number;
-  join(): void;
-  /** The last caller to leave aborts what is still on its way. */
-  leave(): void;
+  join(): Seat;
   /** An invalidation was applied here; aborts the production if it is known to be outdated. */
   onApplied(covers: ReadonlySet<string>, xid: bigint | undefined): void;
   onDroppedAll(): void;
+  /** The oldest snapshot that it may still present to the database; undefined for none. */
+  needs(): SeenUpTo | undefined;
   abort(reason: unknown): void;
+}
+
+/** Of one caller. */
+export interface Seat {
+  readonly result: Promise<FlightResult>;
+  /** The last caller to leave aborts what is still on its way. */
+  leave(): void;
 }
 
 export interface FlightResult {
@@ -45,7 +53,7 @@ export interface FlightResult {
 }
 
 export interface FlightContext {
-  readonly pool: Pool;
+  readonly pool: Pick<GuardedPool, 'run'>;
   readonly claims: Claims;
   readonly l1: L1;
   readonly journal: Journal;
@@ -58,6 +66,8 @@ export interface FlightContext {
   seen(): SeenUpTo | undefined;
   readonly claimPatienceMs: number;
   readonly pollMs: number;
+  /** Has a production without the database its turn; undefined if there is to be none. */
+  readonly withoutDatabase?: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
 interface Production {
@@ -70,6 +80,8 @@ interface Production {
 const MAX_TRIES = 3;
 const CONTENDED_RETRIES = 5;
 const ELECTION_ATTEMPTS = 3;
+/** A body so much longer may take as long again on its way. */
+const BYTES_PER_CALL = 1_000_000;
 
 export interface FlightOptions {
   /** How long it waits for another producer, in ms; the context's unless given. */
@@ -79,7 +91,12 @@ export interface FlightOptions {
    * fill has begun by then; the answer has been asked for a second time if it came without a token.
    */
   readonly firstRead?: () => Promise<ReadRow>;
+  /** Its callers would rather have what memory holds past its time than wait for what is made without the database. */
+  readonly preferStale?: (() => boolean) | undefined;
 }
+
+/** Of what is made without a token nothing is known to have been seen. */
+const NOTHING_SEEN: Snapshot = { xmin: 0n, xmax: 0n, xip: new Set() };
 
 export function startFlight(
   context: FlightContext,
@@ -90,16 +107,22 @@ export function startFlight(
   const { pool, claims, l1, journal, events, failures } = context;
   const claimPatienceMs = options.claimPatienceMs ?? context.claimPatienceMs;
   const ended = new AbortController();
+  const whileWanted = { signal: ended.signal };
   const began = { monotonic: performance.now(), wall: Date.now() };
   const fill: Fill = journal.begin();
   const ownCovers = [moduleCover(id.realm, id.path), realmCover(id.realm), GLOBAL_COVER];
   let joinable = true;
   let callers = 0;
   let production: Production | undefined;
+  /** By the producer: whatever it is, it is not about this cache's database. */
+  let thrown: unknown;
   /** When the database was last asked: its answer may be long on its way, and what it says of a life began there. */
   let asked = { monotonic: 0, wall: 0 };
+  /** The token that was asked for then is no older than this. */
+  let seenThen: SeenUpTo | undefined;
   const noteAsking = (): void => {
     asked = { monotonic: performance.now(), wall: Date.now() };
+    seenThen = context.seen();
   };
 
   /** Inserts into memory what the fill rule lets in, and says whether the answer is outdated already. */
@@ -112,7 +135,8 @@ export function startFlight(
     const covers = coversOf(id.realm, id.path, module.dependencyKeys);
     const outdatedAt = fill.outdatedAt(covers, seen.snapshot);
     if (outdatedAt !== undefined) events.emit('stale', { id, reason: 'outdated on its way' });
-    else if (seen.life === context.life()) {
+    else if (seen.life !== context.life()) forget();
+    else {
       const expires =
         expiresInMs === null
           ? undefined
@@ -123,14 +147,20 @@ export function startFlight(
     return outdatedAt;
   }
 
+  /** The database has nothing, or something else: what memory holds must not come back should the database go away. */
+  function forget(): void {
+    const entry = l1.get(id);
+    if (entry !== undefined) l1.delete(entry);
+  }
+
   async function read(): Promise<ReadRow> {
     noteAsking();
-    const row = await pool.run((sql) => calls.get(sql, id));
+    const row = await pool.run((sql) => calls.get(sql, id), whileWanted);
     if (row.token !== null) return row;
     // No epoch yet, or one that a restart left unconfirmed: asking the log mends that.
     await context.catchUp();
     noteAsking();
-    return pool.run((sql) => calls.get(sql, id));
+    return pool.run((sql) => calls.get(sql, id), whileWanted);
   }
 
   function firstRead(): Promise<ReadRow> {
@@ -148,6 +178,7 @@ export function startFlight(
   function served(row: ReadRow, source: Source): FlightResult {
     const { status, body, headers, dependencyKeys } = row;
     if (headers[FAILURE_HEADER] !== undefined) {
+      forget();
       if (producer === undefined) throw notThere(id);
       failures.noteTold(headers);
       throw failureOf(body);
@@ -159,10 +190,30 @@ export function startFlight(
   }
 
   async function run(): Promise<FlightResult> {
+    try {
+      return await answer();
+    } catch (error) {
+      const inTurn = context.withoutDatabase;
+      if (producer === undefined || inTurn === undefined || !isAway(error)) throw error;
+      if (error === thrown || options.preferStale?.() === true) throw error;
+      return await inTurn(() => produceAlone(producer));
+    }
+  }
+
+  /** For this process only. */
+  async function produceAlone(make: Producer): Promise<FlightResult> {
+    for (let tries = 1; ; tries += 1) {
+      const result = await produce(null, undefined, make, tries >= MAX_TRIES, true);
+      if (result !== undefined) return result;
+    }
+  }
+
+  async function answer(): Promise<FlightResult> {
     let waited = false;
     let patienceEnds = performance.now() + claimPatienceMs;
     let row = await firstRead();
     if (isAnswer(row)) return served(row, 'l2');
+    forget();
     events.emit('miss', { id });
     if (producer === undefined) throw notThere(id);
 
@@ -225,6 +276,7 @@ export function startFlight(
     claim: Claim | undefined,
     make: Producer,
     last: boolean,
+    alone = false,
   ): Promise<FlightResult | undefined> {
     const controller = new AbortController();
     const began = performance.now();
@@ -254,9 +306,10 @@ export function startFlight(
         if (controller.signal.aborted && !ended.signal.aborted) return undefined;
         // Nobody waits for what is produced without the claim, and its holder may have made a good one.
         if (!ended.signal.aborted && claim !== undefined) await keepFailure(token, error);
+        thrown = error;
         throw error;
       }
-      const stored = await store(token, product);
+      const stored = alone ? 'away' : await store(token, product);
       events.emit('produced', { id, ms: performance.now() - began, reason: stored });
       const { body, headers, dependencyKeys } = product;
       const status = product.isError ? ('error' as const) : ('hit' as const);
@@ -268,14 +321,14 @@ export function startFlight(
       }
       if (stored === 'stale') events.emit('stale', { id, reason: 'put' });
       // Sources were read after the token, and may hold what it has not seen: a snapshot from now on has.
-      const known = stored !== 'failed' && (await orAborted(context.catchUp(), ended.signal));
+      const known = stored !== 'failed' && !alone && (await orAborted(context.catchUp(), ended.signal));
       const seen = known ? context.seen() : undefined;
       const outdatedAt =
-        token === null
+        token === null && !alone
           ? undefined
           : fill.outdatedAt(
               coversOf(id.realm, id.path, module.dependencyKeys),
-              parseSnapshotToken(token).snapshot,
+              token === null ? NOTHING_SEEN : parseSnapshotToken(token).snapshot,
             );
       return { module: { ...module, source: 'produced', cached: false }, outdatedAt, seen };
     } finally {
@@ -286,10 +339,11 @@ export function startFlight(
 
   async function store(token: string | null, product: NormalProduct): Promise<string> {
     const row = { ...product, token };
+    const weight = 1 + product.body.length / BYTES_PER_CALL;
     try {
       for (let attempt = 0; ; attempt += 1) {
         noteAsking();
-        const reason = await pool.run((sql) => calls.put(sql, id, row));
+        const reason = await pool.run((sql) => calls.put(sql, id, row), { weight });
         if (reason === 'epoch') void context.catchUp();
         if (reason !== 'contended' || attempt >= CONTENDED_RETRIES) return reason;
         await sleep(5 + Math.random() * 20, ended.signal);
@@ -324,6 +378,17 @@ export function startFlight(
   // Nobody has to wait for an answer of the database once the flight has been given up.
   const result = orAborted(work, ended.signal);
   result.catch(() => {});
+  const share = shareOutcome(result);
+
+  function leaveFlight(): void {
+    callers -= 1;
+    if (callers > 0 || ended.signal.aborted) return;
+    joinable = false;
+    const reason = new DOMException('nobody waits for this module any more', 'AbortError');
+    ended.abort(reason);
+    production?.controller.abort(reason);
+  }
+
   return {
     result,
     landed: work.then(
@@ -336,14 +401,14 @@ export function startFlight(
     age: () => Math.max(performance.now() - began.monotonic, Date.now() - began.wall),
     join() {
       callers += 1;
-    },
-    leave() {
-      callers -= 1;
-      if (callers > 0 || ended.signal.aborted) return;
-      joinable = false;
-      const reason = new DOMException('nobody waits for this module any more', 'AbortError');
-      ended.abort(reason);
-      production?.controller.abort(reason);
+      const { result: own, leave } = share();
+      return {
+        result: own,
+        leave() {
+          leave();
+          leaveFlight();
+        },
+      };
     },
     onApplied(covers, xid) {
       if (!ownCovers.some((cover) => covers.has(cover))) return;
@@ -355,6 +420,7 @@ export function startFlight(
     onDroppedAll() {
       joinable = false;
     },
+    needs: () => (production === undefined ? seenThen : production.seen),
     abort(reason) {
       joinable = false;
       ended.abort(reason);

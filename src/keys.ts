@@ -81,32 +81,31 @@ export function normalizeDependency(realm: string, key: string): string | null {
   return host + (folder !== undefined && dependencyKeyOf(folder) === folder ? folder : bare);
 }
 
-/** Key of a module for coverage: its realm's URL followed by its dependency key. */
-export const moduleCover = (realm: string, path: string): string => `m${realm}${dependencyKeyOf(path)}`;
+/**
+ * Key of a module for coverage, made from its URL alone: one realm can lie in the URL of another, and `index.ts` of
+ * `https://example.com/a/` is `a/index.ts` of `https://example.com/`.
+ */
+export const moduleCover = (realm: string, path: string): string => `m${dependencyKeyOf(realm + path)}`;
 export const realmCover = (realm: string): string => `r${realm}`;
 export const GLOBAL_COVER = 'g';
 
+/** What a clear of the realm invalidates: who declared the folder that it is means its index. */
+export const coversOfRealm = (realm: string): string[] => [realmCover(realm), moduleCover(realm, 'index')];
+
 /**
  * Everything whose invalidation outdates an artifact: its module, its realm, everything, its declared keys, and for
- * a key in another realm each realm that could own it. Arguments are normalised.
+ * each of these the realms that it could lie in, also inside the own one. Arguments are normalised.
  */
 export function coversOf(realm: string, path: string, dependencyKeys: readonly string[]): string[] {
   const covers = new Set([moduleCover(realm, path), realmCover(realm), GLOBAL_COVER]);
   for (const key of dependencyKeys) {
-    if (!urlPattern.test(key)) {
-      covers.add(`m${realm}${key}`);
-      continue;
-    }
-    // Any prefix that ends in a slash could be its realm, and a folder stands for its index.
-    const index = `${key}/index`;
-    for (
-      let end = index.indexOf('/', index.indexOf('://') + 3);
-      end >= 0;
-      end = index.indexOf('/', end + 1)
-    ) {
-      const prefix = index.slice(0, end + 1);
-      covers.add(realmCover(prefix));
-      covers.add(moduleCover(prefix, index.slice(end + 1)));
+    const isUrl = urlPattern.test(key);
+    const url = isUrl ? key : realm + key;
+    covers.add(moduleCover('', url));
+    // Any prefix that ends in a slash could be its realm.
+    const start = isUrl ? key.indexOf('://') + 3 : realm.length;
+    for (let end = url.indexOf('/', start); end >= 0; end = url.indexOf('/', end + 1)) {
+      covers.add(realmCover(url.slice(0, end + 1)));
     }
   }
   return [...covers];

@@ -17,6 +17,19 @@ export interface ModuleCacheOptions {
   l1?: { maxBytes?: number };
   /** Nothing in memory is served for longer than this after the last completed catch-up began; 5,000 unless given. */
   maxStalenessMs?: number;
+  /**
+   * For how long after that memory is still served while the database is away, to bounded reads, with `staleMs` in the
+   * answer; 0 unless given.
+   */
+  graceMs?: number;
+  /**
+   * What `getOrProduce` does while the database is away: fail with MC108, or have the producer work here, for this
+   * process only and without keeping the result. `fail` unless given: without the database each process of a fleet
+   * produces for itself.
+   */
+  withoutDatabase?: 'fail' | 'produce';
+  /** A read that the database has not answered for so long fails with MC108; 10,000 unless given. */
+  callTimeoutMs?: number;
   /** How often the log is asked: 1,000 with notifications, 250 without, unless given. */
   heartbeatMs?: number;
   /** `log`: nothing notifies, every peer asks the log at each heartbeat. */
@@ -25,6 +38,12 @@ export interface ModuleCacheOptions {
   deadlineMs?: number;
   /** How long a call waits for another producer before it produces without a claim; 30,000 unless given. */
   claimPatienceMs?: number;
+  /**
+   * One process of the fleet, elected among those that do not say `false`, removes what nobody needs any more: every
+   * `everyMs` (60,000), what is older than `keepMs` (300,000, at least 60,000) and needed by no process, and what is
+   * older than `keepAtMostMs` (a day, at least an hour) in any case. Only its own numbers count.
+   */
+  garbage?: false | { everyMs?: number; keepMs?: number; keepAtMostMs?: number };
   /** Shown to operators; host and process id unless given. */
   name?: string;
 }
@@ -49,14 +68,19 @@ export function checkOptions(options: ModuleCacheOptions) {
     maxBytes: Math.floor(options.l1?.maxBytes ?? 64_000_000),
     maxStalenessMs: options.maxStalenessMs ?? 5_000,
     heartbeatMs: options.heartbeatMs ?? (broadcast === 'log' ? 250 : 1_000),
+    graceMs: options.graceMs ?? 0,
+    withoutDatabase: options.withoutDatabase ?? 'fail',
+    callTimeoutMs: options.callTimeoutMs ?? 10_000,
     deadlineMs: options.deadlineMs ?? 180_000,
     claimPatienceMs: options.claimPatienceMs ?? 30_000,
     name: options.name ?? `pg-module-cache ${hostname()} ${process.pid} ${randomUUID().slice(0, 4)}`,
   };
-  const { maxBytes, maxStalenessMs, heartbeatMs, deadlineMs, claimPatienceMs } = settings;
+  const { maxBytes, maxStalenessMs, graceMs, withoutDatabase, callTimeoutMs } = settings;
+  const { heartbeatMs, deadlineMs, claimPatienceMs } = settings;
   for (const [name, value] of Object.entries({
     maxBytes,
     maxStalenessMs,
+    callTimeoutMs,
     heartbeatMs,
     deadlineMs,
     claimPatienceMs,
@@ -70,13 +94,39 @@ export function checkOptions(options: ModuleCacheOptions) {
       'Memory could never be served between two heartbeats: make maxStalenessMs larger than heartbeatMs.',
     );
   }
+  if (!(Number.isFinite(graceMs) && graceMs >= 0)) {
+    throw misuse(`graceMs is ${String(graceMs)}`, 'Pass a number of milliseconds, or 0 for none.');
+  }
+  if (withoutDatabase !== 'fail' && withoutDatabase !== 'produce') {
+    throw misuse(`withoutDatabase is ${String(withoutDatabase)}`, 'Pass "fail" or "produce".');
+  }
+  const garbage = checkGarbage(options.garbage);
   if (typeof settings.name !== 'string' || !isText(settings.name)) {
     throw misuse(`name is ${String(settings.name)}`, 'Pass text without NUL.');
   }
   if (broadcast !== 'notify' && broadcast !== 'log') {
     throw misuse(`broadcast is ${String(broadcast)}`, 'Pass "notify" or "log".');
   }
-  return settings;
+  return { ...settings, garbage };
+}
+
+const MINUTE = 60_000;
+const MOST = 365 * 24 * 60 * MINUTE;
+
+function checkGarbage(garbage: ModuleCacheOptions['garbage']) {
+  if (garbage === false) return undefined;
+  const { everyMs = MINUTE, keepMs = 5 * MINUTE, keepAtMostMs = 24 * 60 * MINUTE } = garbage ?? {};
+  const limits = [
+    ['everyMs', everyMs, 1, 24 * 60 * MINUTE],
+    ['keepMs', keepMs, MINUTE, MOST],
+    ['keepAtMostMs', keepAtMostMs, Math.max(keepMs, 60 * MINUTE), MOST],
+  ] as const;
+  for (const [name, value, least, most] of limits) {
+    if (!(Number.isFinite(value) && value >= least && value <= most)) {
+      throw misuse(`garbage.${name} is ${value}`, `Pass a number of ms from ${least} to ${most}.`);
+    }
+  }
+  return { everyMs, keepMs, keepAtMostMs };
 }
 
 function misuse(detail: string, hint: string): ModuleCacheError {

@@ -31,13 +31,18 @@ export type Source = 'l1' | 'l2' | 'produced' | 'coalesced';
 
 export interface ServedModule extends CachedModule {
   readonly source: Source;
-  /** False if the answer was outdated when it was ready, so that no cache holds it. */
+  /** False if no cache holds it: it was outdated when it was ready, or made while the database is away. */
   readonly cached: boolean;
   /**
    * Coherence token: a read with it as `after`, of any module and in any process, is not older than this answer.
    * Undefined while the database cannot tell.
    */
   readonly token?: string | undefined;
+  /**
+   * Only of an answer within `graceMs`, while the database is away: for how long, in ms, nothing was heard from it, so
+   * that an invalidation may have been missed.
+   */
+  readonly staleMs?: number;
 }
 
 /** What a producer makes. */

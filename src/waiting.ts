@@ -12,7 +12,7 @@ export function withDeadline<T>(work: Promise<T>, ms: number, onTimeout: () => E
 }
 
 /** The longest that Node's timers can wait. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+export const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * What one caller is prepared to wait: until its deadline, or until its signal aborts. `close` lets go of both.
@@ -74,4 +74,32 @@ export function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> 
     signal.addEventListener('abort', onAbort, { once: true });
     work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
   });
+}
+
+/**
+ * Hands the outcome of work to any number of callers. One that leaves before leaves nothing behind: what waits for a
+ * promise is kept by it until it settles, which may be never.
+ */
+export function shareOutcome<T>(work: Promise<T>): () => { readonly result: Promise<T>; leave(): void } {
+  const waiting = new Set<{ resolve(value: T): void; reject(error: unknown): void }>();
+  let settled = false;
+  const settle = (tell: (one: { resolve(value: T): void; reject(error: unknown): void }) => void): void => {
+    settled = true;
+    for (const one of waiting) tell(one);
+    waiting.clear();
+  };
+  work.then(
+    (value) => settle((one) => one.resolve(value)),
+    (error) => settle((one) => one.reject(error)),
+  );
+  return () => {
+    if (settled) return { result: work, leave: () => {} };
+    let leave = (): void => {};
+    const result = new Promise<T>((resolve, reject) => {
+      const one = { resolve, reject };
+      waiting.add(one);
+      leave = () => void waiting.delete(one);
+    });
+    return { result, leave };
+  };
 }

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:0a2731cedf294bf90a2b27da43cf451c837f4b2f
+--! Hash: sha1:1a738d4f2ebb0422a8231e5af822304329b94f63
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -56,6 +56,54 @@ begin
   return v_host || case when module_cache._dependency_key(v_folder) = v_folder then v_folder else v_path end;
 end;
 $$;
+
+/*
+ * One realm can lie in the URL of another, and a key does not tell: a module is the same for every realm that its URL
+ * could be split at, and a clear of any realm that it could lie in reaches who declared it.
+ */
+create or replace function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+end;
+
+comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
+
+create or replace function module_cache._dependency_hashes(realm_url text, dependency_keys text[]) returns bigint[]
+  language plpgsql immutable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_hashes bigint[] := '{}';
+  v_folders text[] := '{}';
+  v_key text;
+  v_prefix text;
+  v_folder text;
+  v_slash integer;
+begin
+  foreach v_key in array dependency_keys loop
+    v_prefix := coalesce(substring(v_key from '^[a-z][a-z0-9+.-]*://'), '');
+    v_key := substr(v_key, length(v_prefix) + 1);
+    v_prefix := coalesce(nullif(v_prefix, ''), realm_url);
+    v_hashes := v_hashes || module_cache._module_hash(v_prefix, v_key);
+    -- Most keys share their folder with others.
+    v_folder := v_prefix || substring(v_key from '^.*/');
+    continue when v_folder is null or v_folder = any (v_folders);
+    v_folders := v_folders || v_folder;
+    loop
+      v_slash := strpos(v_key, '/');
+      exit when v_slash = 0;
+      v_prefix := v_prefix || left(v_key, v_slash);
+      v_key := substr(v_key, v_slash + 1);
+      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);
+    end loop;
+  end loop;
+  return array(select distinct h from unnest(v_hashes) h);
+end;
+$$;
+
+comment on function module_cache._dependency_hashes(text, text[]) is
+  'Cover keys of declared dependencies, and of the realms that they could lie in.';
 
 /* Two artifacts whose names run into each other have a claim each. */
 create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
@@ -215,6 +263,7 @@ begin
           epoch = artifact.epoch,
           snapshot = artifact.snapshot,
           put_xid = artifact.put_xid,
+          module_hash = artifact.module_hash,
           depends_on = artifact.depends_on,
           created_at = artifact.created_at,
           expires_at = artifact.expires_at
@@ -366,6 +415,10 @@ begin
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   insert into module_cache._generations (key, xid, epoch, realm_url) values (key, v_xid, v_epoch, realm_url);
+  -- Who declared the folder that is this realm, without its final slash, means its index.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select module_cache._module_hash(realm_url, 'index'), v_xid, v_epoch, realm_url
+  where realm_url collate "C" ~ '^[^:]*://[^/]*/.';
   insert into module_cache._invalidations (xid, epoch, scope, realm_url) values (v_xid, v_epoch, scope, realm_url);
   if v_is_hurried then
     perform set_config('lock_timeout', v_lock_timeout, true);
@@ -373,6 +426,11 @@ begin
   perform module_cache._broadcast(scope, realm_url, null, v_xid);
 end;
 $$;
+
+comment on function module_cache._clear(text, bigint, text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
+
+comment on function module_cache.clear_realm(text) is
+  'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 /* Nobody deletes log rows by way of the view. */
 create or replace view module_cache.invalidations as
@@ -995,6 +1053,408 @@ comment on view module_cache.tracked_tables is
   'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
 comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';
 
+/*
+ * A peer is one process that uses the cache. It reports what of the log it still needs, so that garbage collection
+ * leaves that alone while the peer lives. Whether it lives is not a matter of clocks: with its report a session takes
+ * an advisory lock, which the server frees when the session ends, and which every role can see.
+ *
+ * A report that is missing, late or false makes nothing wrong: what the floor passes is stale, whoever needed it.
+ */
+
+/* Without a key, as _epochs: a restore must be able to copy foreign rows beside ours. Half of each page is kept free,
+   so that reports are updated in place. */
+create unlogged table module_cache._peers (
+  backend_pid integer not null,
+  epoch uuid not null,
+  needs xid8 not null,
+  reported_at timestamptz not null,
+  role_name name not null default session_user,
+  application_name text not null default current_setting('application_name'),
+  client_address inet default inet_client_addr(),
+  about jsonb not null
+) with (fillfactor = 50);
+
+create index _peers_backend_pid on module_cache._peers (backend_pid);
+
+comment on table module_cache._peers is
+  'What each process that uses the cache has last reported. A row counts while its session holds the lock of a peer.';
+comment on column module_cache._peers.backend_pid is 'Of the dedicated connection, which alone writes this row.';
+comment on column module_cache._peers.needs is
+  'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
+comment on column module_cache._peers.about is 'What the peer says of itself, for operators.';
+
+create function module_cache._peer_key(backend_pid integer) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended('module_cache.peer ' || backend_pid, 0);
+end;
+
+comment on function module_cache._peer_key(integer) is 'The advisory lock that a peer holds on its dedicated connection.';
+
+create function module_cache._peer_sessions() returns setof integer
+  language sql volatile parallel unsafe
+begin atomic
+  select l.pid
+  from pg_locks l
+  where l.locktype = 'advisory'
+    and l.database = (select d.oid from pg_database d where d.datname = current_database())
+    and l.objsubid = 1
+    and l.granted
+    and (l.classid::bigint << 32 | l.objid::bigint) = module_cache._peer_key(l.pid);
+end;
+
+comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
+
+/* It waits for nobody: the connection that reports also listens, and asks the log. */
+create function module_cache._report_peer(needs text, about jsonb) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set lock_timeout to '100ms'
+as $$
+declare
+  v_key constant bigint := module_cache._peer_key(pg_backend_pid());
+  v_epoch uuid;
+begin
+  if needs is null or needs !~ '^[0-9a-f]{32}-[0-9a-f]{1,16}@[0-9]{1,20}$' then
+    perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
+      'Pass the life of a token, "@" and a transaction id.');
+  end if;
+  if about is null or octet_length(about::text) > 8000 then
+    perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
+      'Pass a JSON object of at most 8,000 bytes.');
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e where e.life = split_part(needs, '@', 1);
+  if v_epoch is null or not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key)) then
+    return false;
+  end if;
+  update module_cache._peers p
+  set epoch = v_epoch,
+      needs = split_part(_report_peer.needs, '@', 2)::xid8,
+      reported_at = clock_timestamp(),
+      role_name = default,
+      application_name = default,
+      client_address = default,
+      about = _report_peer.about
+  where p.ctid = any (array(
+    select o.ctid from module_cache._peers o where o.backend_pid = pg_backend_pid() for update skip locked));
+  if not found then
+    insert into module_cache._peers (backend_pid, epoch, needs, reported_at, about)
+    values (pg_backend_pid(), v_epoch, split_part(_report_peer.needs, '@', 2)::xid8, clock_timestamp(), _report_peer.about);
+  end if;
+  return true;
+end;
+$$;
+
+comment on function module_cache._report_peer(text, jsonb) is
+  'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
+
+/*
+ * A lock of the session, because the peer that collects does so in many short transactions. A process that hangs keeps
+ * its session, and with it this lock: when nothing was collected for a while, whoever comes stands in.
+ */
+create function module_cache._collector_key() returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended('module_cache.collector', 0);
+end;
+
+comment on function module_cache._collector_key() is 'The advisory lock of the one peer that collects garbage.';
+
+create function module_cache._elect_collector(patience interval) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return module_cache._holds_claim(module_cache._collector_key())
+    or pg_try_advisory_lock(module_cache._collector_key())
+    or not exists (
+      select
+      from module_cache._snapshots s
+      join module_cache._epoch() e on e.epoch = s.epoch
+      where s.taken_at > clock_timestamp() - patience);
+end;
+$$;
+
+comment on function module_cache._elect_collector(interval) is
+  'True if this session is the one that collects garbage for the fleet, until it ends or resigns, or if that one has not collected for so long. Never waits.';
+
+create function module_cache._resign_collector() returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if module_cache._holds_claim(module_cache._collector_key()) then
+    perform pg_advisory_unlock(module_cache._collector_key());
+  end if;
+end;
+$$;
+
+comment on function module_cache._resign_collector() is 'Lets another session collect.';
+
+drop function module_cache._collect(uuid, interval, integer);
+
+/* One in sixteen of its age is how far a snapshot may be from the next: few rows tell the time of a day ago as well. */
+create function module_cache._record_snapshot(epoch uuid, oldest_running xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  insert into module_cache._snapshots values (epoch, clock_timestamp(), oldest_running);
+  delete from module_cache._snapshots s
+  where s.epoch <> _record_snapshot.epoch
+    or s.ctid = any (array(
+      select t.ctid
+      from (
+        select
+          n.ctid,
+          row_number() over w % 2 = 0 as is_even,
+          lead(n.taken_at) over w - lag(n.taken_at) over w as gap,
+          clock_timestamp() - lead(n.taken_at) over w as age
+        from module_cache._snapshots n
+        where n.epoch = _record_snapshot.epoch
+        window w as (order by n.taken_at)
+      ) t
+      where t.is_even and t.gap * 16 < t.age));
+end;
+$$;
+
+comment on function module_cache._record_snapshot(uuid, xid8) is 'Records the present snapshot and thins out older ones.';
+
+/*
+ * Live artifacts have to be moved before the floor passes them. A few generations are not worth to move a large cache
+ * for, again and again: they wait for more, though not for longer than an hour, and not if there was a clear, which may
+ * have left any number of dead artifacts.
+ */
+create function module_cache._is_worth_it(epoch uuid, floor xid8, next_floor xid8, keep interval) returns boolean
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  v_artifacts constant bigint := (
+    select count(*)
+    from (
+      select
+      from module_cache._artifacts a
+      where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
+      limit 10 * v_garbage + 1
+    ) a);
+begin
+  return v_artifacts <= 10 * v_garbage
+    or exists (
+      select
+      from module_cache._invalidations i
+      where i.xid > floor
+        and i.xid <= next_floor
+        and (i.scope <> 'module' or i.invalidated_at < clock_timestamp() - keep - interval '1 hour'));
+end;
+$$;
+
+comment on function module_cache._is_worth_it(uuid, xid8, xid8, interval) is
+  'False if there is little garbage beside the artifacts that would have to be moved.';
+
+create function module_cache._collect(
+  epoch uuid, keep interval, keep_at_most interval, batch integer, is_lazy boolean,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set jit to off
+as $$
+declare
+  v_snapshot constant pg_snapshot := module_cache._snapshot();
+  v_limit xid8;
+  v_floor xid8 := module_cache._floor(epoch);
+  v_next_floor xid8;
+  v_rows tid[];
+begin
+  -- For the trigger on deleted artifacts. Not a SET clause of this function: only a superuser could create that.
+  perform set_config('module_cache.collecting', 'on', true);
+  perform module_cache._record_snapshot(epoch, pg_snapshot_xmin(v_snapshot));
+  select max(s.oldest_running) into v_limit
+  from module_cache._snapshots s
+  where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - keep;
+  if v_limit is not null then
+    select
+      greatest(
+        least(
+          v_limit,
+          (
+            select min(p.needs)
+            from module_cache._peers p
+            where p.epoch = _collect.epoch and p.backend_pid in (select module_cache._peer_sessions())
+          )),
+        max(s.oldest_running))
+    into v_limit
+    from module_cache._snapshots s
+    where s.epoch = _collect.epoch and s.taken_at <= clock_timestamp() - keep_at_most;
+  end if;
+  -- Not what was reported right now, perhaps by a session that has just been given the number of one that is gone.
+  delete from module_cache._peers p
+  where p.ctid = any (array(
+    select d.ctid
+    from module_cache._peers d
+    where (d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))
+      and d.reported_at < clock_timestamp() - interval '1 minute'
+    for update skip locked));
+
+  -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
+  -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
+  select greatest(v_floor, max(i.xid)) into v_next_floor
+  from module_cache._invalidations i
+  where i.xid < v_limit and (i.epoch = _collect.epoch or i.epoch is null);
+  if is_lazy and v_next_floor > v_floor and not module_cache._is_worth_it(epoch, v_floor, v_next_floor, keep) then
+    v_next_floor := v_floor;
+  end if;
+
+  -- Below the next floor an artifact is either dead, or moved to the present snapshot, in which it is live as well.
+  v_rows := array(
+    select a.ctid from module_cache._artifacts a
+    where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
+    union
+    select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
+    union
+    select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
+    limit batch);
+  with candidates as materialized (
+    select a.ctid, module_cache._is_live(a) as live
+    from module_cache._artifacts a
+    where a.ctid = any (v_rows)
+    for update skip locked
+  ), deleted as (
+    delete from module_cache._artifacts a using candidates c where a.ctid = c.ctid and not c.live returning 1
+  ), moved as (
+    update module_cache._artifacts a set snapshot = v_snapshot from candidates c where a.ctid = c.ctid and c.live
+    returning 1
+  )
+  select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
+  perform set_config('module_cache.collecting', '', true);
+
+  -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
+  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+    insert into module_cache._floors values (epoch, v_next_floor);
+    v_floor := v_next_floor;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet.
+  delete from module_cache._floors f
+  where case f.epoch
+      when _collect.epoch then f.floor < v_floor
+      else _collect.epoch = (select e.epoch from module_cache._epoch() e)
+    end;
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.xid < v_floor
+        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch))
+    returning 1
+  )
+  select count(*) into invalidations from deleted;
+  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+end;
+$$;
+
+comment on function module_cache._collect(uuid, interval, interval, integer, boolean) is
+  'One batch of garbage collection. The caller holds the lock.';
+
+create function module_cache._collect_garbage(keep interval, keep_at_most interval, batch integer, is_lazy boolean,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  artifacts := 0;
+  renewed := 0;
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  -- One collector at a time; a second one has nothing to add.
+  if v_epoch is null or not pg_try_advisory_xact_lock(hashtextextended('module_cache.garbage', 0)) then
+    return;
+  end if;
+  if current_setting('transaction_isolation') = 'read committed' then
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, keep, keep_at_most, batch, is_lazy) c;
+    return;
+  end if;
+  begin
+    select c.* into artifacts, renewed, generations, invalidations, complete
+    from module_cache._collect(v_epoch, keep, keep_at_most, batch, is_lazy) c;
+  exception when serialization_failure then
+    complete := false;
+  end;
+end;
+$$;
+
+comment on function module_cache._collect_garbage(interval, interval, integer, boolean) is
+  'One batch, if nobody else collects. What is younger than keep stays, and what a peer needs, if it is younger than keep_at_most.';
+
+create or replace function module_cache.collect_garbage(older_than interval default '1 hour', batch integer default 10000,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if older_than is null or older_than not between interval '0' and interval '1000 years' or batch is null or batch < 1 then
+    perform module_cache._raise('MC003', 'not a retention or batch size',
+      format('older_than: %s, batch: %s', older_than, batch),
+      'Pass an interval from 0 to 1000 years and a positive number of rows.');
+  end if;
+  -- An operator's word counts for more than what peers say.
+  select c.* into artifacts, renewed, generations, invalidations, complete
+  from module_cache._collect_garbage(older_than, older_than, batch, false) c;
+end;
+$$;
+
+/*
+ * What the elected peer calls. Whoever may write may call it: within these limits it takes nothing from anybody but what
+ * is old, and a writer may clear realms anyway.
+ */
+create function module_cache._collect_for_fleet(keep interval, keep_at_most interval, batch integer,
+  out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if (keep between interval '1 minute' and keep_at_most
+      and keep_at_most between interval '1 hour' and interval '1000 years'
+      and batch between 1 and 10000) is not true
+  then
+    perform module_cache._raise('MC003', 'not a retention or batch size',
+      format('keep: %s, keep_at_most: %s, batch: %s', keep, keep_at_most, batch),
+      'Keep at least a minute, at most an hour or more, and pass 1 to 10,000 rows.');
+  end if;
+  select c.* into artifacts, renewed, generations, invalidations, complete
+  from module_cache._collect_garbage(keep, keep_at_most, batch, true) c;
+end;
+$$;
+
+comment on function module_cache._collect_for_fleet(interval, interval, integer) is
+  'collect_garbage for the elected peer: keeps what is younger than keep, what a peer that is there has reported to need, but nothing that is older than keep_at_most; and waits until there is enough to be worth it. Raises MC003.';
+
 /* grant_roles returns the roles that it had to leave out, so that whoever installs can be told. */
 drop function module_cache.grant_roles();
 
@@ -1006,12 +1466,13 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client()';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
-    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name)';
+    '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
+    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
 begin
@@ -1038,6 +1499,33 @@ $$;
 
 comment on function module_cache.grant_roles() is
   'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
+
+/*
+ * What is stored covers less than the same keys do from now on, and so does what transactions that are still open have
+ * invalidated. All that was made until now is void, and while there are such transactions what is made beside them.
+ */
+do $$
+declare
+  v_is_busy constant boolean := exists (
+    select
+    from pg_locks l
+    where l.relation = 'module_cache._generations'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.pid is distinct from pg_backend_pid());
+begin
+  if v_is_busy then
+    perform module_cache._ensure_epoch();
+    insert into module_cache._floors (epoch, floor) select e.epoch, pg_current_xact_id() from module_cache._epoch() e;
+  end if;
+  if v_is_busy
+    or exists (select from module_cache._artifacts)
+    or exists (select from module_cache._generations)
+  then
+    perform module_cache.clear_all();
+  end if;
+end;
+$$;
 
 revoke all on all functions in schema module_cache from public;
 do $$ begin perform module_cache.grant_roles(); end $$;

@@ -54,7 +54,14 @@ withModules(
     .option('--port <n>', 'port to listen on, 0 for any free one', wholeNumber(0, 65_535), 3000)
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--workers <n>', 'processes that serve', wholeNumber(1, 256), 2)
-    .option('--cors <origin>', 'origin whose pages may load modules, * for any'),
+    .option('--cors <origin>', 'origin whose pages may load modules, * for any')
+    .option(
+      '--grace <seconds>',
+      'how long memory is served past its time while the database is away',
+      wholeNumber(0, 1_000_000),
+      0,
+    )
+    .option('--produce-alone', 'compile in each worker, for itself, while the database is away'),
 ).action(async (dir: string | undefined, options) => {
   const { serve } = await import('./serve.js');
   await serve(dir, options);

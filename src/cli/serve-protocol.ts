@@ -10,6 +10,9 @@ export interface WorkerConfig {
   readonly host: string;
   readonly port: number;
   readonly cors: string | undefined;
+  /** In ms. */
+  readonly grace: number;
+  readonly produceAlone: boolean;
   readonly number: number;
 }
 

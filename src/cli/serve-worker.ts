@@ -27,6 +27,8 @@ async function work(): Promise<void> {
     connection: config.databaseUrl ?? {},
     ...(config.listenUrl === undefined ? {} : { listenConnection: config.listenUrl }),
     name: `module-cache serve, worker ${config.number}`,
+    graceMs: config.grace,
+    withoutDatabase: config.produceAlone ? 'produce' : 'fail',
   });
   cache.events.on('invalidated', ({ xid }) => {
     if (xid !== undefined) tell({ type: 'applied', xid, at: now() });

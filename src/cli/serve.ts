@@ -22,6 +22,10 @@ export interface ServeOptions extends ServerOptions, ModulesOptions {
   workers: number;
   /** Origin whose pages may load modules; `*` for any. */
   cors?: string;
+  /** For how long, in seconds, memory is served past its time while the database is away. */
+  grace: number;
+  /** Workers compile for themselves while the database is away. */
+  produceAlone?: boolean;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
@@ -75,10 +79,11 @@ async function run(
     : followTable(named, named.place, options.realm !== undefined, server, context));
 
   stop.throwIfAborted();
-  const { listenUrl, host, port, cors } = options;
+  const { listenUrl, host, port, cors, produceAlone = false } = options;
+  const grace = options.grace * 1000;
   workers = await startWorkers({
     count: options.workers,
-    config: { modules: config, databaseUrl, listenUrl, host, port, cors },
+    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone },
     onMessage: warn,
   });
   onClose(workers.stop);

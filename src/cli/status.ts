@@ -17,8 +17,14 @@ const upgrade = {
 
 function describe(status: SchemaStatus): string[] {
   const { version, oldestClient, client, oldestSchema, managedBy, pending, compatible } = status;
-  if (version === null || managedBy === null)
-    return ['no schema module_cache: install it with module-cache migrate'];
+  if (version === null || managedBy === null) {
+    return status.foreignHistory
+      ? [
+          'no schema module_cache: install it with the output of module-cache sql, or create extension module_cache',
+          'the graphile-migrate history of this database is not ours, and module-cache migrate leaves it alone',
+        ]
+      : ['no schema module_cache: install it with module-cache migrate'];
+  }
   const by = managedBy === 'extension' ? 'the extension' : `the ${managedBy}`;
   const way = managedBy === 'script' ? `${upgrade.script} ${version}` : upgrade[managedBy];
   return [

@@ -20,8 +20,10 @@ interface Found extends Answered {
   readonly errors: readonly DefinitionFailure[];
   readonly dependencyKeys: readonly string[];
   readonly source: Source;
-  /** False if the answer was outdated when it was ready, so that no cache holds it. */
+  /** False if no cache holds it: it was outdated when it was ready, or made while the database is away. */
   readonly cached: boolean;
+  /** As of a module that is served within `graceMs` while the database is away. */
+  readonly staleMs?: number;
 }
 
 export type DefinitionAnswer<Definition = Json> =
@@ -50,13 +52,14 @@ export interface Stored {
 }
 
 export function answerOf<Definition>(
-  { realm, path, module }: Stored & { module: { source: Source; cached: boolean } },
+  { realm, path, module }: Stored & { module: { source: Source; cached: boolean; staleMs?: number } },
   errors: readonly DefinitionFailure[],
 ): DefinitionAnswer<Definition> {
-  const { body, headers, dependencyKeys, source, cached } = module;
+  const { body, headers, dependencyKeys, source, cached, staleMs } = module;
   const named = headers[PATH_HEADER];
   const found = { realm, path: typeof named === 'string' ? named : path };
-  const rest = { errors, dependencyKeys, source, cached };
+  const late = staleMs === undefined ? {} : { staleMs };
+  const rest = { errors, dependencyKeys, source, cached, ...late };
   if (module.status === 'error') {
     return { status: 'error', ...found, error: ownFailure({ realm, path, module }), ...rest };
   }

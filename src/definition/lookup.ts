@@ -1,3 +1,4 @@
+import { isAway } from '../away.js';
 import type { ModuleCache } from '../cache.js';
 import { mapConcurrently } from '../concurrency.js';
 import { ModuleCacheError } from '../errors.js';
@@ -97,10 +98,11 @@ export function createDefinitionLookup<Definition = Json>(
   }
 
   async function errorsBelow(
-    roots: readonly Stored[],
+    roots: readonly (Stored & { readonly module: ServedModule })[],
     scopeIn: ReturnType<typeof createScopes>,
     read: () => ReadOptions,
   ) {
+    const withoutDatabase = roots.some(({ module }) => !module.cached || module.staleMs !== undefined);
     return collectFailures(roots, async (names) => {
       const scopes = await Promise.all(names.map((name) => scopeIn(name.realm)));
       // Of a realm that the user may not see nothing is told, not even its errors.
@@ -110,10 +112,12 @@ export function createDefinitionLookup<Definition = Json>(
           ? []
           : [{ index, request: { ...name, kind: KIND, variant: variantOf(scope) } }];
       });
-      const found = await getMany(
-        visible.map(({ request }) => request),
-        read,
-      );
+      const requests = visible.map(({ request }) => request);
+      const found = await getMany(requests, read).catch((error: unknown) => {
+        // Of roots that came without the database memory tells what it knows.
+        if (!isAway(error) || !withoutDatabase) throw error;
+        return requests.map(cache.peek);
+      });
       const modules: (CachedModule | undefined)[] = [];
       for (const [position, { index }] of visible.entries()) modules[index] = found[position];
       return modules;
@@ -147,7 +151,7 @@ export function createDefinitionLookup<Definition = Json>(
         : await getMany(
             wanted.map((path) => ({ realm, path, kind: KIND, variant: variantOf(scope) })),
             read,
-          );
+          ).catch(oneByOne);
     const found = await mapConcurrently(wanted, MAX_PRODUCTIONS, async (path, index) => {
       const module = cached[index] ?? (await getOrProduce(path, scope, read()));
       return module === undefined ? [] : [{ realm, path, module }];
@@ -196,6 +200,12 @@ export function createDefinitionLookup<Definition = Json>(
     },
     lookupMany,
   };
+}
+
+/** While the database is away each module may still be in memory, or be made. */
+function oneByOne(error: unknown): [] {
+  if (!isAway(error)) throw error;
+  return [];
 }
 
 function checkOptions<Definition>(options: DefinitionLookupOptions<Definition>) {

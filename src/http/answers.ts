@@ -37,10 +37,12 @@ export async function succeeded(
   const own = typeof known.etag === 'string' ? known.etag : etagOf(asked.canonicalPath, asked.variant, body);
   const etag = etagAt(own, asked.otherUrl, coding);
   const headers = headersOf(asked, module, ['accept-encoding']);
-  headers.set('etag', etag);
+  // Nobody is to keep what may be outdated, nor to be told that theirs is still good.
+  const stale = module.staleMs !== undefined;
+  if (!stale) headers.set('etag', etag);
   if (asked.contentLocation !== undefined) headers.set('content-location', asked.contentLocation);
   const ifNoneMatch = request.headers.get('if-none-match');
-  if (ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag))
+  if (!stale && ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag))
     return new Response(null, { status: 304, headers });
 
   const content =
@@ -48,7 +50,8 @@ export async function succeeded(
   headers.set('content-type', String(known['content-type'] ?? 'text/javascript; charset=utf-8'));
   headers.set('content-length', String(typeof content === 'string' ? bytes : content.byteLength));
   if (coding !== 'identity') headers.set('content-encoding', coding);
-  if (typeof known['last-modified'] === 'string') headers.set('last-modified', known['last-modified']);
+  if (!stale && typeof known['last-modified'] === 'string')
+    headers.set('last-modified', known['last-modified']);
   return new Response(content, { headers });
 }
 
@@ -72,10 +75,12 @@ export function failed(asked: Asked, module: ServedModule): Response {
 
 function headersOf(asked: Asked, module: ServedModule, vary: readonly string[]): Headers {
   const headers = new Headers({
-    'cache-control': asked.cacheControl,
+    'cache-control': module.staleMs === undefined ? asked.cacheControl : 'no-store',
     vary: [...vary, ...asked.vary].join(', '),
     'x-module-cache': module.source,
   });
+  if (module.staleMs !== undefined)
+    headers.set('x-module-cache-stale', String(Math.ceil(module.staleMs / 1000)));
   if (module.token !== undefined) headers.set('x-module-cache-token', module.token);
   return headers;
 }

@@ -7,7 +7,7 @@ import { misuse } from './misuse.js';
  */
 export type Cors = boolean | string | readonly string[] | ((origin: string) => boolean);
 
-const EXPOSED = 'etag, x-module-cache, x-module-cache-token, x-module-cache-peer';
+const EXPOSED = 'etag, x-module-cache, x-module-cache-token, x-module-cache-stale, x-module-cache-peer';
 const PREFLIGHT = {
   'access-control-allow-methods': 'GET, HEAD',
   'access-control-allow-headers': 'x-module-cache-after, if-none-match',

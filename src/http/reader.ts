@@ -1,3 +1,4 @@
+import { isAway } from '../away.js';
 import type { ModuleCache } from '../cache.js';
 import type { SourceGuard } from '../realm/guard.js';
 import type { ModuleSource } from '../realm/source.js';
@@ -39,10 +40,10 @@ export function createReader({
   guard,
   producers,
 }: ReaderOptions): (wanted: Wanted) => Promise<Found> {
-  async function read({ path, kind, after, signal: aborted }: Wanted): Promise<Found> {
+  async function read({ path, kind, after, signal: aborted }: Wanted, strong: boolean): Promise<Found> {
     const producer = producers[kind];
     // Memory knows canonical paths only, and needs no look at the source for them.
-    if (after === undefined) {
+    if (after === undefined && !strong) {
       const { variant } = producer;
       const module = cache.peek({ realm, path, kind, variant });
       if (module !== undefined) return { module, canonicalPath: path, variant };
@@ -56,17 +57,28 @@ export function createReader({
     const module = await cache.getOrProduce(
       { realm, path: canonicalPath, kind, variant },
       ({ signal }) => producer.produce(canonicalPath, isShifted ? { signal, folder } : { signal }),
-      { signal: aborted, ...(after === undefined ? {} : { after }) },
+      {
+        signal: aborted,
+        ...(after === undefined ? {} : { after }),
+        ...(strong ? { consistency: 'strong' } : {}),
+      },
     );
     return { module, canonicalPath, variant };
   }
 
   return async (wanted) => {
+    let strong = false;
     for (let tries = 1; ; tries += 1) {
-      const found = await read(wanted);
+      const found = await read(wanted, strong);
       const { module, canonicalPath } = found;
       if (module.source === 'produced' || module.source === 'coalesced' || tries > MAX_TRIES) return found;
-      if (await guard.isCurrent(canonicalPath, module)) return found;
+      try {
+        if (await guard.isCurrent(canonicalPath, module)) return found;
+      } catch (error) {
+        // It is outdated, and that cannot be told to anybody: memory must not answer, with or without the database.
+        if (!isAway(error)) throw error;
+        strong = true;
+      }
     }
   };
 }

@@ -4,6 +4,8 @@ import { Worker } from 'node:worker_threads';
 export interface GraphileTarget {
   readonly connectionString: string;
   readonly migrationsFolder: string;
+  /** The history is of a schema that was dropped: all migrations run anew. */
+  readonly forget: boolean;
 }
 
 export type GraphileMessage =

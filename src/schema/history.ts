@@ -10,8 +10,6 @@ export interface InstalledState {
   readonly schema: { readonly version: string | null; readonly extension: boolean } | null;
   /** Hashes in `graphile_migrate.migrations`, the oldest first: of our migrations, or of the application's own. */
   readonly history: readonly string[];
-  /** True if there is a schema of graphile-migrate, also one without any history. */
-  readonly tracked: boolean;
 }
 
 /** What `migrate` has to do, and why if it is nothing. */
@@ -46,15 +44,12 @@ export function planMigration(state: InstalledState, committed: readonly Committ
 }
 
 export async function readInstalledState(sql: Sql): Promise<InstalledState> {
-  const [found] = await sql<
-    { schema: boolean; function: boolean; extension: boolean; history: boolean; tracked: boolean }[]
-  >`
+  const [found] = await sql<{ schema: boolean; function: boolean; extension: boolean; history: boolean }[]>`
     select
       to_regnamespace('module_cache') is not null as schema,
       to_regprocedure('module_cache.schema_version()') is not null as function,
       exists (select from pg_extension where extname = 'module_cache') as extension,
-      to_regclass('graphile_migrate.migrations') is not null as history,
-      to_regnamespace('graphile_migrate') is not null as tracked`;
+      to_regclass('graphile_migrate.migrations') is not null as history`;
   const [version] = found?.function ? await sql`select module_cache.schema_version() as version` : [];
   const history = found?.history
     ? await sql<{ hash: string }[]>`select hash from graphile_migrate.migrations order by filename`
@@ -62,7 +57,6 @@ export async function readInstalledState(sql: Sql): Promise<InstalledState> {
   return {
     schema: found?.schema ? { version: version?.version ?? null, extension: found.extension } : null,
     history: history.map(({ hash }) => hash),
-    tracked: found?.tracked ?? false,
   };
 }
 

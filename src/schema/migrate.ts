@@ -38,7 +38,7 @@ export interface MigrateResult {
 }
 
 /**
- * Installs or upgrades the schema, in one transaction per migration. Any number of processes may call it at once. A
+ * Installs or upgrades the schema, in one transaction: whatever happens meanwhile, it is done or it was not begun. Any number of processes may call it at once. A
  * schema that was installed by another way is left alone.
  *
  * @throws ModuleCacheError MC004 if the database cannot hold the schema, MC005 if it is a standby, MC102 if other
@@ -88,12 +88,14 @@ async function migrateLocked(
   const before = await readInstalledState(sql);
   const plan = requirePlan(before, committed);
   if (plan.kind === 'nothing') return nothingToDo(sql, before, plan, onLog);
-  if (plan.kind === 'reinstall') await sql`delete from graphile_migrate.migrations`;
   try {
-    await runGraphileMigrate({ connectionString: await connectionStringOf(sql), migrationsFolder }, onLog);
+    const connectionString = await connectionStringOf(sql);
+    await runGraphileMigrate(
+      { connectionString, migrationsFolder, forget: plan.kind === 'reinstall' },
+      onLog,
+    );
   } catch (cause) {
     if ((cause as Error).message === 'Failed to get exclusive lock') return null;
-    if (!before.tracked) await removeEmptyHistory(sql).catch(() => {});
     throw notInstalled(cause as Error);
   }
   const after = await readInstalledState(sql);
@@ -104,15 +106,6 @@ async function migrateLocked(
     managedBy: 'migrations',
     missingRoles: await missingRoles(sql),
   };
-}
-
-/** graphile-migrate makes its own schema before the first migration; nothing of it was there before. */
-async function removeEmptyHistory(sql: Sql): Promise<void> {
-  await sql`begin`;
-  await sql`lock table graphile_migrate.migrations`;
-  const rows = await sql`select from graphile_migrate.migrations limit 1`;
-  if (rows.length === 0) await sql`drop schema graphile_migrate cascade`;
-  await sql`commit`;
 }
 
 /** @throws ModuleCacheError MC004 for a database that the schema cannot be installed into */
@@ -179,7 +172,7 @@ function notInstalled(cause: Error & { code?: string }): ModuleCacheError {
     detail: cause.message,
     hint: denied
       ? 'The role needs the right to create schemas in this database; or let an administrator run the output of: module-cache sql'
-      : 'The migration that failed was rolled back. Run it again when the cause is gone.',
+      : 'Everything was rolled back. Run it again when the cause is gone.',
     cause,
   });
 }

@@ -12,6 +12,8 @@ export interface SchemaStatus {
   /** Oldest schema that works with this client. */
   readonly oldestSchema: string;
   readonly managedBy: 'migrations' | 'extension' | 'script' | null;
+  /** True if the application keeps a graphile-migrate history of its own here: `migrate` does not install beside it. */
+  readonly foreignHistory: boolean;
   /** True if this client brings a newer schema. */
   readonly pending: boolean;
   /** True if this client and the schema work together as they are. */
@@ -40,6 +42,7 @@ export async function readSchemaStatus(databaseUrl?: string): Promise<SchemaStat
       client: VERSION,
       oldestSchema: OLDEST_SCHEMA,
       managedBy: version === null ? null : by ? (plan.because as 'extension' | 'script') : 'migrations',
+      foreignHistory: plan.kind === 'refuse' && plan.because === 'foreign history',
       pending: version === null || isOlder(version, VERSION),
       compatible:
         version !== null && oldestClient !== null && incompatibility(version, oldestClient) === undefined,

@@ -80,6 +80,26 @@ describe('module-cache', () => {
     }
   });
 
+  test('where the application has a graphile-migrate history, migrate and status name a way that works', async () => {
+    const theirs = await createDatabase({ template: false });
+    try {
+      await theirs.sql.unsafe(`
+        create schema graphile_migrate;
+        create table graphile_migrate.migrations (hash text primary key, filename text not null);
+        insert into graphile_migrate.migrations values ('sha1:theirs', '000001.sql')`);
+      const refused = await run(['migrate', '--database-url', theirs.url]);
+      expect([refused.code, refused.stderr]).toEqual([
+        1,
+        expect.stringMatching(/^module-cache: .*history of its own.*module-cache sql.*create extension.*\n$/),
+      ]);
+      const { code, stdout } = await run(['status', '--database-url', theirs.url]);
+      expect([code, stdout]).toEqual([1, expect.stringContaining('module-cache sql')]);
+      expect(stdout).not.toContain('install it with module-cache migrate');
+    } finally {
+      await theirs.drop();
+    }
+  });
+
   test('sql prints a script that installs the schema', async () => {
     const fresh = await createDatabase({ template: false });
     try {

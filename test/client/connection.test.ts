@@ -312,7 +312,7 @@ describe('the pool of its own', () => {
     proxy.cut();
     await expect(
       until(() => peer.cache.get({ realm, path: 'a.ts' }).then(() => false), { what: 'it fails' }),
-    ).rejects.toThrow(/closed/i);
+    ).rejects.toMatchObject({ code: 'MC108' });
     proxy.door = 'accept';
     await until(
       () =>

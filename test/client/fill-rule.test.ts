@@ -38,6 +38,9 @@ afterEach(async () => {
   await proxy.close();
 });
 
+/** What lies in a folder may be another realm, and so may the folder itself. */
+const dependencies = ['dep', 'lib/deep/dep', 'folder'];
+
 const untilApplied = (count = 1): Promise<unknown> =>
   until(() => peer.of('invalidated').length >= count, { what: 'the invalidation was applied' });
 const untilHeld = (text: string): Promise<unknown> =>
@@ -47,6 +50,15 @@ test.each([
   ['its module', (sql: TestDatabase['sql']) => invalidate(sql, realm, 'a.ts')],
   ['a dependency', (sql: TestDatabase['sql']) => invalidate(sql, realm, 'dep.ts')],
   ['its realm', (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${realm})`],
+  [
+    'a realm in the URL of its own',
+    (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${`${realm}lib/`})`,
+  ],
+  ['the index of such a realm', (sql: TestDatabase['sql']) => invalidate(sql, `${realm}folder/`, 'index.ts')],
+  [
+    'a realm whose index it imports',
+    (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${`${realm}folder/`})`,
+  ],
   ['everything', (sql: TestDatabase['sql']) => sql`select module_cache.clear_all()`],
   [
     'its module, by hand',
@@ -57,7 +69,7 @@ test.each([
   'trap: the answer of an L2 read reaches the process after the notification that outdates it (%s)',
   async (_, outdate) => {
     const other = await openPeer({ connection: database.url });
-    await other.cache.getOrProduce({ realm, path: 'a.ts' }, making('old', ['dep']));
+    await other.cache.getOrProduce({ realm, path: 'a.ts' }, making('old', dependencies));
     proxy.hold();
     const reading = peer.cache.get({ realm, path: 'a.ts' });
     await untilHeld('old');
@@ -76,13 +88,22 @@ test.each([
   ['its module', (sql: TestDatabase['sql']) => invalidate(sql, realm, 'a.ts')],
   ['a dependency', (sql: TestDatabase['sql']) => invalidate(sql, realm, 'dep.ts')],
   ['its realm', (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${realm})`],
+  [
+    'a realm in the URL of its own',
+    (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${`${realm}lib/`})`,
+  ],
+  ['the index of such a realm', (sql: TestDatabase['sql']) => invalidate(sql, `${realm}folder/`, 'index.ts')],
+  [
+    'a realm whose index it imports',
+    (sql: TestDatabase['sql']) => sql`select module_cache.clear_realm(${`${realm}folder/`})`,
+  ],
   ['everything', (sql: TestDatabase['sql']) => sql`select module_cache.clear_all()`],
 ])(
   'trap: the answer of a put reaches the process after the notification that outdates it (%s)',
   async (_, outdate) => {
     const producing = peer.cache.getOrProduce({ realm, path: 'a.ts' }, () => {
       proxy.hold();
-      return { body: 'old', dependencyKeys: ['dep'] };
+      return { body: 'old', dependencyKeys: dependencies };
     });
     await untilHeld('stored');
     await outdate(database.sql);

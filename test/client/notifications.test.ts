@@ -29,7 +29,8 @@ beforeEach(async () => {
     heartbeatMs: 60_000,
     maxStalenessMs: 120_000,
   });
-  for (const path of ['a.ts', 'b.ts']) await peer.cache.getOrProduce({ realm, path }, making(path));
+  await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a.ts', ['lib/deep/dep', 'folder']));
+  await peer.cache.getOrProduce({ realm, path: 'b.ts' }, making('b.ts'));
 });
 afterEach(async () => {
   jest.restoreAllMocks();
@@ -56,6 +57,13 @@ describe('a notification sent by hand, as the original server sent them,', () =>
     ['of a module', () => ({ k: 'module', r: realm, m: ['a.ts'] }), ['b.ts']],
     ['of a module by another of its names', () => ({ k: 'module', r: realm, m: ['a.js', 'c'] }), ['b.ts']],
     ['of a realm in another spelling', () => ({ k: 'realm', r: realm.replace('https', 'HTTPS') }), []],
+    ['of a realm inside it', () => ({ k: 'realm', r: `${realm}lib/` }), ['b.ts']],
+    [
+      'of the index of a realm inside it',
+      () => ({ k: 'module', r: `${realm}folder/`, m: ['index.ts'] }),
+      ['b.ts'],
+    ],
+    ['of a realm inside it that has an index', () => ({ k: 'realm', r: `${realm}folder/` }), ['b.ts']],
     ['of everything', () => ({ k: 'global' }), []],
     ['of a transaction', () => ({ k: 'module', r: realm, m: ['b.ts'], x: '9999999999' }), ['a.ts']],
     ['of what is not here', () => ({ k: 'module', r: newRealm(), m: ['a.ts'] }), ['a.ts', 'b.ts']],

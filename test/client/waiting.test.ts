@@ -1,7 +1,9 @@
 import { getEventListeners } from 'node:events';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { MessageChannel } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { createPatience, orAborted, sleep, withDeadline } from '../../src/waiting.js';
+import { createPatience, orAborted, shareOutcome, sleep, withDeadline } from '../../src/waiting.js';
 
 const never = new Promise<never>(() => {});
 const listeners = (signal: AbortSignal): number => getEventListeners(signal, 'abort').length;
@@ -81,4 +83,21 @@ test('a signal ends the wait with its own reason, also one that had aborted befo
   await expect(late.wait(never)).rejects.toThrow('the user left');
   late.close();
   await expect(orAborted(never, controller.signal)).rejects.toThrow('the user left');
+});
+
+test('callers who leave before work ends leave nothing behind, however long it takes', () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const share = shareOutcome(new Promise<void>(() => {}));
+  const use = (): number => {
+    for (let n = 0; n < 100_000; n += 1) {
+      const { result, leave } = share();
+      result.catch(() => {});
+      leave();
+    }
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = use();
+  expect(use() - before).toBeLessThan(5_000_000);
 });

@@ -258,7 +258,7 @@ export async function check(folder: string): Promise<Verdict> {
   const refused = new Map<string, number>();
   for (const { code = '', message = '', where = '', outcome, isolation, at, peer } of of('outcome')) {
     if (outcome !== 'refused') continue;
-    count(refused, `${code} ${message} (${isolation})`);
+    count(refused, `${code} ${message.replaceAll(/\d+/g, 'N')} (${isolation})`);
     const undisturbed = !faults.some((fault) => fault.began - 5_000 < at && fault.ended + 5_000 > at);
     const conflict = code === '40001' && isolation === 'repeatable read' && undisturbed;
     if (conflict || !isOfPostgres(code, isolation, where)) {

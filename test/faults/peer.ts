@@ -58,6 +58,7 @@ for (;;) {
       maxStalenessMs: boundMs,
       heartbeatMs: settings.heartbeatMs,
       claimPatienceMs: 5_000,
+      callTimeoutMs: 2_000,
       deadlineMs: 10_000,
       l1: { maxBytes: settings.l1Bytes },
       broadcast: settings.broadcast,
@@ -75,11 +76,7 @@ for (;;) {
     await sleep(200);
   }
 }
-const sources = postgres(settings.directUrl, {
-  ...poolOptions,
-  prepare: true,
-  connection: { application_name: `sources of peer ${peer}` },
-});
+let sources = openSources();
 let writer = openWriter();
 
 let writing = true;
@@ -103,6 +100,14 @@ function connectionOf(url: string) {
     database: pathname.slice(1),
     prepare: false,
   };
+}
+
+function openSources(): Sql {
+  return postgres(settings.directUrl, {
+    ...poolOptions,
+    prepare: true,
+    connection: { application_name: `sources of peer ${peer}` },
+  });
 }
 
 function openWriter(): Sql {
@@ -142,19 +147,36 @@ async function produce(module: number, signal: AbortSignal) {
       : (sources.begin('isolation level repeatable read read only', (tx) =>
           readSources(tx, module, false),
         ) as Promise<Made>);
-    const { parts, imports } = await work;
+    const { parts, imports } = await answered(work);
     await sleep(random.chance(0.03) ? random.integer(100, 600) : random.integer(0, 8));
     signal.throwIfAborted();
     const realm = world.realmOf(module);
     note('made');
     return {
       body: bodyOf({ artifact, module, parts, split }, random.integer(0, 3_000)),
-      headers: { artifact },
+      headers: { artifact, variant },
       dependencyKeys: imports.map((each) => world.keyOf(realm, each)),
     };
   } catch (error) {
     note(signal.aborted ? 'aborted' : 'threw');
     throw error;
+  }
+}
+
+/** An application gives connections up that do not answer any more. */
+async function answered<T>(work: Promise<T>): Promise<T> {
+  const done = new AbortController();
+  const late = sleep(3_000, undefined, { signal: done.signal }).then(() => {
+    const silent = sources;
+    sources = openSources();
+    void silent.end({ timeout: 0 }).catch(() => {});
+    throw new Sabotage('the sources do not answer');
+  });
+  late.catch(() => {});
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    done.abort();
   }
 }
 
@@ -189,8 +211,11 @@ function note(module: number, mode: Mode, after: number, began: number, answer: 
   const ended = clock.now();
   operations += 1;
   const artifact = idOf(answer.body);
-  if (artifact !== (answer.headers as { artifact?: number }).artifact) {
-    wrong(`the body is of artifact ${artifact}, its headers of ${JSON.stringify(answer.headers)}`);
+  const { headers } = answer as { headers: { artifact?: number; variant?: string } };
+  if (artifact !== headers.artifact || variant !== headers.variant) {
+    wrong(
+      `variant ${variant} was asked for: the body is of artifact ${artifact}, its headers ${JSON.stringify(headers)}`,
+    );
   }
   if (!known.has(artifact)) {
     if (known.size > 20_000) known.clear();
@@ -221,7 +246,9 @@ async function read(module: number, mode: Mode, options: ReadOptions, after = 0)
     return true;
   } catch (error) {
     operations += 1;
-    if (!(error instanceof Sabotage || messageOf(error).includes('this producer fails'))) {
+    if (
+      !(error instanceof Sabotage || /this producer fails|the sources do not answer/.test(messageOf(error)))
+    ) {
       recorder.write({
         type: 'failed read',
         at: clock.now(),
@@ -325,6 +352,24 @@ async function invalidateAll(
   return token;
 }
 
+async function makeInside(
+  tx: TransactionSql,
+  things: readonly number[],
+): Promise<((sql: Sql) => Promise<unknown>) | undefined> {
+  const module = things.find((thing) => thing < world.modules);
+  if (module === undefined) return undefined;
+  const { realm, path } = requestOf(module);
+  const [row] = await tx`select token from module_cache.get(${realm}, ${path}, 'transpile', ${variant})`;
+  const { parts, imports } = await readSources(tx, module, false);
+  artifacts += 1;
+  const artifact = peer * 1_000_000 + artifacts;
+  const body = bodyOf({ artifact, module, parts, split: false }, 10);
+  const keys = imports.map((each) => world.keyOf(realm, each));
+  return (sql) => sql`
+    select from module_cache.put(${realm}, ${path}, 'transpile', ${variant}, ${body}, ${JSON.stringify({ artifact, variant })}::text::jsonb,
+      ${keys}::text[], ${row?.token ?? null})`;
+}
+
 async function writeOnce(): Promise<void> {
   writes += 1;
   const write = peer * 1_000_000 + writes;
@@ -345,6 +390,9 @@ async function writeOnce(): Promise<void> {
   const waits = random.chance(0.05) ? random.integer(100, 500) : random.integer(0, 15);
   let token: string | undefined;
   let commits = Number.NaN;
+  // An application that makes the module inside of its own transaction, and offers it whatever becomes of that.
+  const hasty = random.chance(0.08);
+  let offer: ((sql: Sql) => Promise<unknown>) | undefined;
   try {
     await writer.begin(`isolation level ${isolation}`, async (tx) => {
       const early = random.chance(0.3);
@@ -369,6 +417,7 @@ async function writeOnce(): Promise<void> {
       if (random.chance(0.02)) {
         await tx`delete from module_cache.artifacts where canonical_path = ${world.pathOf(random.pick(mine))}`;
       }
+      if (hasty) offer = await makeInside(tx, things);
       await sleep(waits);
       if (rollsBack) throw new OnPurpose();
       // Before it is sent: who is killed now may have committed.
@@ -382,6 +431,8 @@ async function writeOnce(): Promise<void> {
   } catch (error) {
     const at = clock.now();
     operations += 1;
+    // It has read what was never committed.
+    if (error instanceof OnPurpose) await offer?.(writer).catch(() => {});
     if (error instanceof OnPurpose)
       recorder.write({ type: 'outcome', write, at, isolation, outcome: 'rolled back' });
     else {

@@ -14,6 +14,7 @@ import type { Guard } from '../support/install-script.js';
 import { check } from './checker.js';
 import { allFaults } from './kinds/index.js';
 import { createConductor, createStorm, quiet } from './support/conductor.js';
+import { putInto } from './support/document.js';
 import { onInterrupt } from './support/interrupt.js';
 import { createRandom } from './support/random.js';
 import { reportOf } from './support/report.js';
@@ -45,6 +46,10 @@ const program = new Command('soak')
   .option('--quiet-every <seconds>', 'how often everything has to come to rest and be equal', number, 60)
   .option('--keep', 'keep the history, also if nothing was wrong')
   .option('--json', 'print the verdict as JSON')
+  .option(
+    '--report <file>',
+    'also put the report into this Markdown file, between <!-- run --> and <!-- end -->',
+  )
   .parse();
 const options = program.opts();
 
@@ -183,7 +188,11 @@ if (options.json) {
       recovery: plain(verdict.recovery),
     }),
   );
-} else console.log(reportOf(verdict, { seed: options.seed, seconds: ranFor, command }));
+} else {
+  const report = reportOf(verdict, { seed: options.seed, seconds: ranFor, command });
+  console.log(report);
+  if (options.report !== undefined) putInto(options.report, 'run', `\`\`\`\n${command}\n\n${report}\n\`\`\``);
+}
 
 if (verdict.violationCount > 0 || options.keep) {
   const bytes = readdirSync(folder).reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);

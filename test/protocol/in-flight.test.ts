@@ -18,14 +18,17 @@ import {
   FLOOR,
   FLOOR_AT_READ,
   GLOBAL_KEY,
+  INDEX_OF_A_CLEARED_REALM,
   KIND_AT_READ,
+  MODULE_OF_A_URL,
   NEWER_STAYS,
   NO_TOKEN_IN_A_WRITER,
   NOT_FROM_THE_FUTURE,
   OWN_TRANSACTION,
   PUT_XID,
   REALM_KEY,
-  REALMS_OF_A_FOREIGN_KEY,
+  REALMS_INSIDE_THE_OWN,
+  REALMS_OF_A_KEY,
   TRANSITIVE_WALK,
   VARIANT_AT_READ,
 } from './support/guards.js';
@@ -331,7 +334,7 @@ trap('two kinds of one module keep their own bodies and dependencies', KIND_AT_R
 
 trap(
   'a clear of one realm reaches artifacts of other realms that depend on it',
-  REALMS_OF_A_FOREIGN_KEY,
+  REALMS_OF_A_KEY,
   async (db) => {
     const cache = session(db);
     await cache.publish('a.ts', 'uses the library', { dependencies: [`${OTHER_REALM}deep/down/library.ts`] });
@@ -339,6 +342,106 @@ trap(
     await cache.clearRealm(OTHER_REALM);
     expectMiss(await cache.get('a.ts'));
     expect((await cache.get('b.ts')).status).toBe('hit');
+  },
+);
+
+/** Lies in the URL of the first one. */
+const INNER = `${REALM}inner/`;
+
+trap(
+  'a clear of a realm reaches artifacts of the realm around it that depend on it, by URL or by key',
+  REALMS_INSIDE_THE_OWN,
+  async (db) => {
+    const cache = session(db);
+    await cache.publish('url.ts', 'uses the library', { dependencies: [`${INNER}deep/down/library.ts`] });
+    await cache.publish('key.ts', 'uses the library', { dependencies: ['inner/library.ts'] });
+    await cache.publish('other.ts', 'does not', {
+      dependencies: ['innermost/library.ts', 'deep/down/library'],
+    });
+    await cache.publish('inner/own.ts', 'does not');
+    const { token } = await cache.get('new.ts');
+    await cache.clearRealm(INNER);
+    expectMiss(await cache.get('url.ts'));
+    expectMiss(await cache.get('key.ts'));
+    expect((await cache.get('other.ts')).status).toBe('hit');
+    // Whatever its path, a module belongs to the realm that it was published in.
+    expect((await cache.get('inner/own.ts')).status).toBe('hit');
+    const put = await cache.put('new.ts', 'old', { token, dependencies: ['inner/a'] });
+    expect(put.reason).toBe('stale');
+  },
+);
+
+const INDEXES = [INNER, `${INNER}index.ts`, 'inner', 'inner/', 'inner/index.gts'];
+
+trap(
+  'a clear of a realm reaches artifacts of the realm around it that depend on its index, by whatever name',
+  INDEX_OF_A_CLEARED_REALM,
+  async (db) => {
+    const cache = session(db);
+    for (const [n, name] of INDEXES.entries()) await cache.publish(`${n}.ts`, 'x', { dependencies: [name] });
+    await cache.publish('folder.ts', 'x', { dependencies: ['three.js/index.js'] });
+    await cache.publish('other.ts', 'x', { dependencies: ['index', 'inner.css'] });
+    await cache.clearRealm(INNER);
+    await cache.clearRealm(`${REALM}three.js/`);
+    for (const n of INDEXES.keys()) expectMiss(await cache.get(`${n}.ts`));
+    expectMiss(await cache.get('folder.ts'));
+    expect((await cache.get('other.ts')).status).toBe('hit');
+  },
+);
+
+trap(
+  'an invalidation of the index of a realm reaches the realm around it, by whatever name and through others',
+  MODULE_OF_A_URL,
+  async (db) => {
+    const cache = session(db);
+    for (const [n, name] of INDEXES.entries()) await cache.publish(`${n}.ts`, 'x', { dependencies: [name] });
+    await cache.publish('index.ts', 'x', { realm: INNER, dependencies: ['library.ts'] });
+    const { token } = await cache.get('new.ts');
+    const reached = await cache.invalidate(['library.ts'], INNER);
+    expect(reached.map((module) => module.realm_url + module.canonical_path).sort()).toEqual(
+      [...[...INDEXES.keys()].map((n) => `${REALM}${n}.ts`), `${INNER}index.ts`, `${INNER}library.ts`].sort(),
+    );
+    for (const n of INDEXES.keys()) expectMiss(await cache.get(`${n}.ts`));
+    // Nobody had to know of them.
+    await cache.invalidate(['index.ts'], INNER);
+    for (const name of INDEXES) {
+      expect((await cache.put('new.ts', 'old', { token, dependencies: [name] })).reason).toBe('stale');
+    }
+  },
+);
+
+trap(
+  'a delete typed by an operator reaches the realm around the one that it deletes from',
+  MODULE_OF_A_URL,
+  async (db) => {
+    const cache = session(db);
+    await cache.publish('a.ts', 'x', { dependencies: ['inner'] });
+    await cache.publish('index.ts', 'x', { realm: INNER });
+    await cache.run(`delete from module_cache.artifacts where realm_url = '${INNER}'`);
+    expectMiss(await cache.get('a.ts'));
+  },
+);
+
+trap(
+  'a table that is tracked in a realm reaches the realm around it',
+  [REALMS_INSIDE_THE_OWN, INDEX_OF_A_CLEARED_REALM],
+  async (db) => {
+    const cache = session(db);
+    await cache.run('create table files (path text)');
+    await cache.run(`select module_cache.track_table('files', '${INNER}', 'path')`);
+    await cache.run(`insert into files values ('index.ts'), ('b.ts')`);
+    const publish = async (): Promise<void> => {
+      await cache.publish('a.ts', 'x', { dependencies: ['inner'] });
+      await cache.publish('b.ts', 'x', { dependencies: ['inner/b'] });
+    };
+    await publish();
+    await cache.run('update files set path = path');
+    expectMiss(await cache.get('a.ts'));
+    expectMiss(await cache.get('b.ts'));
+    await publish();
+    await cache.run('truncate files');
+    expectMiss(await cache.get('a.ts'));
+    expectMiss(await cache.get('b.ts'));
   },
 );
 

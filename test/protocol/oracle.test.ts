@@ -3,7 +3,14 @@ import { createUnguardedDatabase } from '../sql/support/guard.js';
 import { ISOLATIONS, type Isolation } from '../sql/support/session.js';
 import { createDatabase } from '../support/database.js';
 import type { Guard } from '../support/install-script.js';
-import { CHECK_AT_READ, DEPENDENCIES, FLOOR, REALM_KEY } from './support/guards.js';
+import {
+  CHECK_AT_READ,
+  DEPENDENCIES,
+  FLOOR,
+  MODULE_OF_A_URL,
+  REALM_KEY,
+  REALMS_INSIDE_THE_OWN,
+} from './support/guards.js';
 import { type OracleReport, prepareOracle, runOracle } from './support/oracle.js';
 
 /**
@@ -58,6 +65,8 @@ describe('the oracle finds a stale read', () => {
     ['the dependencies', DEPENDENCIES],
     ['the realm key', REALM_KEY],
     ['the floor', FLOOR],
+    ['a realm inside another', [REALMS_INSIDE_THE_OWN]],
+    ['the index of such a realm', [MODULE_OF_A_URL]],
   ])(
     'when %s is taken out',
     async (_, guards) => {

@@ -1,13 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { migrate } from '../../src/schema/migrate.js';
+import { uninstall } from '../../src/schema/uninstall.js';
 import { VERSION } from '../../src/versions.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import type { TestServer } from '../support/server.js';
-import { canHaveExtension, startServerWithExtension, whyNoExtension } from './support/extension.js';
+import { startServerWithExtension } from './support/extension.js';
 
-const suite = canHaveExtension ? describe : describe.skip;
-
-suite(`the extension${whyNoExtension}`, () => {
+describe('the extension', () => {
   let server: TestServer;
   let database: TestDatabase;
   beforeAll(async () => {
@@ -34,9 +33,14 @@ suite(`the extension${whyNoExtension}`, () => {
     expect(log.join()).toContain('alter extension module_cache update');
   });
 
-  test('is gone without a trace after drop extension', async () => {
-    const { sql } = database;
+  test('is gone after drop extension but for the roles, which uninstall takes out as well', async () => {
+    const { sql, url } = database;
     await sql`drop extension module_cache`;
     expect(await sql`select from pg_namespace where nspname = 'module_cache'`).toHaveLength(0);
+    const roles = ['module_cache_operator', 'module_cache_reader', 'module_cache_writer'];
+    expect(await uninstall({ databaseUrl: url })).toEqual({
+      removed: roles.map((name) => `role ${name}`),
+      kept: [],
+    });
   });
 });

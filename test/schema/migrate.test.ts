@@ -1,6 +1,7 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { describeSchema } from '../../src/schema/describe.js';
 import { committedMigrations } from '../../src/schema/files.js';
 import { type MigrateResult, migrate } from '../../src/schema/migrate.js';
 import { installScript } from '../../src/schema/script.js';
@@ -8,6 +9,7 @@ import { connect, createDatabase, type TestDatabase } from '../support/database.
 import { startChild } from '../support/process.js';
 import { startServer, type TestServer, temporaryFolder } from '../support/server.js';
 import { until } from '../support/wait.js';
+import { migrationsUpTo } from './support/releases.js';
 
 type Message =
   | { type: 'ready' }
@@ -18,11 +20,15 @@ type Message =
 let server: TestServer;
 let database: TestDatabase;
 const created: TestDatabase[] = [];
+const folders: string[] = [];
 beforeAll(async () => {
   server = await startServer();
 });
 afterAll(() => server.remove());
-afterEach(() => Promise.all(created.splice(0).map((each) => each.drop())));
+afterEach(async () => {
+  await Promise.all(created.splice(0).map((each) => each.drop()));
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true });
+});
 
 async function emptyDatabase(): Promise<TestDatabase> {
   database = await createDatabase({ template: false, serverUrl: server.url });
@@ -35,7 +41,7 @@ const migrateInChild = (url: string) =>
 
 const schemas = async ({ sql }: TestDatabase): Promise<string[]> => {
   const rows = await sql<{ name: string }[]>`
-    select nspname as name from pg_namespace where nspname in ('module_cache', 'graphile_migrate') order by 1`;
+    select nspname as name from pg_namespace where nspname in ('module_cache', 'graphile_migrate', 'half_way') order by 1`;
   return rows.map(({ name }) => name);
 };
 
@@ -83,7 +89,7 @@ describe('a fleet that starts', () => {
 
     const next = migrate({ databaseUrl: url });
     await until(() => isWaiting(url), { what: 'the next one has connected' });
-    expect(await schemas(database)).toEqual(['graphile_migrate']);
+    expect(await schemas(database)).toEqual([]);
     await blocker`rollback`;
     await blocker.end();
     expect((await next).version).toMatch(/^\d+\.\d+\.\d+$/);
@@ -162,20 +168,57 @@ describe('a database that is not empty', () => {
 
   test('a migration that fails leaves the database as it was, and its message arrives', async () => {
     const { url } = await emptyDatabase();
-    const migrationsFolder = temporaryFolder();
-    mkdirSync(join(migrationsFolder, 'committed'));
-    const text = 'create schema module_cache;\nselect 1 / 0;\n';
-    writeFileSync(
-      join(migrationsFolder, 'committed', '000001.sql'),
-      `--! Previous: -\n--! Hash: sha1:x\n--! AllowInvalidHash\n\n${text}`,
-    );
-    await expect(migrate({ databaseUrl: url, migrationsFolder })).rejects.toMatchObject({
-      code: 'MC004',
-      detail: 'division by zero',
-    });
+    const migrationsFolder = migrationsThenFailure(0);
+    await expect(migrate({ databaseUrl: url, migrationsFolder })).rejects.toMatchObject(divisionByZero);
     expect(await schemas(database)).toEqual([]);
-    rmSync(migrationsFolder, { recursive: true });
   });
+
+  test('a later migration that fails takes the earlier ones with it', async () => {
+    const { url } = await emptyDatabase();
+    const migrationsFolder = migrationsThenFailure(1);
+    await expect(migrate({ databaseUrl: url, migrationsFolder })).rejects.toMatchObject(divisionByZero);
+    expect(await schemas(database)).toEqual([]);
+  });
+
+  test('an upgrade that fails leaves the schema and what it holds, and the next one does it', async () => {
+    const { url, sql } = await emptyDatabase();
+    const older = migrationsUpTo(1, temporaryFolder());
+    folders.push(older);
+    await migrate({ databaseUrl: url, migrationsFolder: older });
+    await sql`select module_cache.invalidate('https://a.example/', array['a.ts'])`;
+    const before = await describeSchema(sql);
+    const migrationsFolder = migrationsThenFailure(names.length);
+    await expect(migrate({ databaseUrl: url, migrationsFolder })).rejects.toMatchObject(divisionByZero);
+    expect(await describeSchema(sql)).toBe(before);
+    expect(await sql`select canonical_path from module_cache.tombstones`).toHaveLength(1);
+    expect((await migrate({ databaseUrl: url })).applied).toEqual(names.slice(1));
+  });
+
+  test('installing again that fails leaves the history of the schema that was dropped', async () => {
+    const { url, sql } = await emptyDatabase();
+    await migrate({ databaseUrl: url });
+    await sql`drop schema module_cache cascade`;
+    await sql`create function fail() returns event_trigger language plpgsql as 'begin raise ''no''; end'`;
+    await sql`create event trigger fail on ddl_command_start when tag in ('CREATE VIEW') execute function fail()`;
+    await expect(migrate({ databaseUrl: url })).rejects.toMatchObject({ code: 'MC004', detail: 'no' });
+    expect(await sql`select from graphile_migrate.migrations`).toHaveLength(names.length);
+    await sql`drop event trigger fail`;
+  });
+
+  const divisionByZero = { code: 'MC004', detail: 'division by zero' };
+
+  /** The first of our migrations, and one that fails in its second statement. */
+  function migrationsThenFailure(count: number): string {
+    const folder = migrationsUpTo(count, temporaryFolder());
+    folders.push(folder);
+    const previous = committedMigrations(folder).at(-1)?.hash ?? '-';
+    const text = 'create schema half_way;\nselect 1 / 0;\n';
+    writeFileSync(
+      join(folder, 'committed', '900000.sql'),
+      `--! Previous: ${previous}\n--! Hash: sha1:x\n--! AllowInvalidHash\n\n${text}`,
+    );
+    return folder;
+  }
 
   test('the owner of a database can install without being superuser, as on hosted servers', async () => {
     const { url, sql, name } = await emptyDatabase();
@@ -219,10 +262,17 @@ describe('a database that is not empty', () => {
       max: 1,
       onnotice: ({ message, hint }) => notices.push(`${message} ${hint}`),
     });
-    await tenant.begin((tx) => tx.unsafe(installScript()));
-    expect(
-      notices.filter((notice) => /role module_cache_\w+ was not created.*grant_roles/.test(notice)),
-    ).toHaveLength(3);
+    const leftOut = async (): Promise<number> => {
+      notices.length = 0;
+      await tenant.begin((tx) => tx.unsafe(installScript()));
+      await tenant`drop schema module_cache cascade`;
+      return notices.filter((notice) => /role module_cache_\w+ was not created.*grant_roles/.test(notice))
+        .length;
+    };
+    expect(await leftOut()).toBe(3);
+    // Of one that is there, whoever made it, nothing is said.
+    await sql`create role module_cache_reader`;
+    expect(await leftOut()).toBe(2);
     await tenant.end();
     await sql.unsafe('reassign owned by tenant to current_user; drop owned by tenant; drop role tenant');
   });

@@ -145,6 +145,21 @@ describe('a clear', () => {
     expect(await logged()).toMatchObject([{ scope: 'realm', realm_url: 'https://one.example/', modules: 0 }]);
   });
 
+  test('of a realm in the URL of another leaves two generations: for itself, and for the folder that it is', async () => {
+    const count = async () =>
+      (await cache.run('select count(*)::integer as count from module_cache._generations'))[0]
+        ?.count as number;
+    const before = await count();
+    await cache.clearRealm('https://one.example/nested/');
+    expect((await count()) - before).toBe(2);
+    expect((await cache.changesSince(cursor)).changes).toEqual([
+      { k: 'realm', r: 'https://one.example/nested/', x: expect.any(String) },
+    ]);
+    expect(await cache.run(`select * from module_cache.tombstones where realm_url like '%nested%'`)).toEqual(
+      [],
+    );
+  });
+
   test('of everything takes everything', async () => {
     await cache.publish('a.ts', 'x', { realm: 'https://one.example/' });
     await cache.publish('a.ts', 'x', { realm: 'https://two.example/' });

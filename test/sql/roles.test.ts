@@ -54,6 +54,10 @@ const reads: Record<string, Call> = {
   coherence_token: (cache) => cache.run('select module_cache.coherence_token()'),
   schema_version: (cache) => cache.run('select module_cache.schema_version()'),
   oldest_client: (cache) => cache.run('select module_cache.oldest_client()'),
+  _report_peer: async (cache) => {
+    const needs = (await admin.token()).replace(/\/(\d+):.*$/, '@$1');
+    return cache.run(`select module_cache._report_peer('${needs}', '{}')`);
+  },
 };
 const writes: Record<string, Call> = {
   put: async (cache) => cache.put('written.ts', 'x', { token: await admin.token() }),
@@ -61,6 +65,9 @@ const writes: Record<string, Call> = {
   clear_realm: (cache) => cache.clearRealm('https://elsewhere.example/'),
   claim: (cache) => cache.claim('written.ts'),
   release: (cache) => cache.release('written.ts'),
+  _elect_collector: (cache) => cache.run(`select module_cache._elect_collector('1 hour')`),
+  _resign_collector: (cache) => cache.run('select module_cache._resign_collector()'),
+  _collect_for_fleet: (cache) => cache.run(`select module_cache._collect_for_fleet('1 hour', '1 day', 10)`),
   track_table: async (cache) => {
     await cache.run(`create temporary table if not exists sources (path text)`);
     await cache.run(`select module_cache.track_table('sources', '${REALM}', 'path')`);
@@ -111,6 +118,8 @@ test('nobody but the owner reaches the tables, the private functions, or a write
       for (const statement of [
         'select * from module_cache._artifacts',
         'select * from module_cache._epochs',
+        'select * from module_cache._peers',
+        `select module_cache._collect_garbage('0', '0', 10, false)`,
         'delete from module_cache._generations',
         'insert into module_cache.artifacts (realm_url) values (null)',
         `update module_cache.artifacts set body = 'evil'`,

@@ -6,6 +6,8 @@ export interface ChildOptions {
   env?: Readonly<Record<string, string | undefined>>;
   /** In a process group of its own, to be signalled as a terminal does. */
   detached?: boolean;
+  /** Options of Node. */
+  execArgv?: readonly string[];
 }
 
 export interface Exit {
@@ -42,7 +44,7 @@ export function startChild<Message extends { type: string }>(
   const child = fork(script, [...(options.args ?? [])], {
     env: { ...process.env, ...options.env },
     detached: options.detached ?? false,
-    execArgv: [],
+    execArgv: [...(options.execArgv ?? [])],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });
   living.add(child);

@@ -32,6 +32,9 @@ const names = [
   'dropped',
   'disconnected',
   'caught-up',
+  'away',
+  'back',
+  'collected',
   'warning',
 ] as const;
 

@@ -15,6 +15,8 @@ const direct: Readonly<Record<string, string>> = {
   PgBouncer: 'has one of its own',
   'fill-rule.test.ts':
     'holds back the one answer to a prepared statement; an unprepared one takes two round trips',
+  'get-many.test.ts the fill rule': 'the same',
+  'get-many.test.ts reads that must not be outdated trap: join older work': 'the same',
   'the waiter, who has been refused, looks again': 'the same',
   'needs no transactions around single statements': 'PgBouncer refuses the parameters that settle a session',
   'are ended when they are idle': 'it waits for the end of sessions that are older than it in PgBouncer',

@@ -25,8 +25,14 @@ export interface TcpProxy {
   close(): Promise<void>;
 }
 
-/** @param deaf notifications do not get through, as through a pooler that listens for nobody */
-export async function startProxy(serverUrl: string, { deaf = false } = {}): Promise<TcpProxy> {
+/**
+ * @param deaf notifications do not get through, as through a pooler that listens for nobody
+ * @param remembers what was sent, for `sent`
+ */
+export async function startProxy(
+  serverUrl: string,
+  { deaf = false, remembers = true } = {},
+): Promise<TcpProxy> {
   const target = new URL(serverUrl);
   const pairs = new Set<{ client: Socket; server: Socket; kept: Buffer[]; partial: Buffer }>();
   let accepted = 0;
@@ -46,7 +52,7 @@ export async function startProxy(serverUrl: string, { deaf = false } = {}): Prom
     const pair = { client, server, kept: [] as Buffer[], partial: Buffer.alloc(0) };
     pairs.add(pair);
     client.on('data', (chunk) => {
-      traffic += chunk.toString('latin1');
+      if (remembers) traffic += chunk.toString('latin1');
       if (!silent) server.write(chunk);
     });
     client.on('end', () => {

@@ -5,7 +5,7 @@ export const batch = {
   guards: [
     {
       name: 'a batch is one question',
-      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids));',
+      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });',
       without: 'const rows = await Promise.all(ids.map((id) => pool.run((sql) => calls.get(sql, id))));',
       test: [GET_MANY, 'is one question, however many modules memory does not hold'],
     },
@@ -32,7 +32,7 @@ export const batch = {
     },
     {
       name: 'a strong batch asks whether memory is current',
-      text: '? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries)))',
+      text: '? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries), { weight: weightOf(entries) }))',
       without: '? undefined',
       test: [GET_MANY, 'never get what a committed invalidation covers'],
     },

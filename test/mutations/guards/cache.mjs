@@ -18,8 +18,8 @@ export const cache = {
     },
     {
       name: 'memory is served only while it is fresh',
-      text: '|| !coherence.isFresh() ||',
-      without: '||',
+      text: '    if (entry === undefined || !coherence.isFresh()) return undefined;\n',
+      without: '',
       test: [CATCH_UP, 'trap: the monotonic clock stands still in suspend'],
     },
     {
@@ -72,7 +72,7 @@ export const cache = {
     },
     {
       name: 'a strong read asks whether memory is current',
-      text: '(!strong || (await patience.wait(pool.run((sql) => calls.isCurrent(sql, id, entry.token)))))',
+      text: '(!strong || (await patience.wait(isCurrent(entry, producer !== undefined))))',
       without: '(!strong || calls.isCurrent !== undefined)',
       test: [STRONG, 'never gets what a committed invalidation covers, although nobody has told of it'],
     },
@@ -118,8 +118,8 @@ export const cache = {
     },
     {
       name: 'an invalidation in a transaction is not applied before it commits',
-      text: '    if (tx !== undefined) return call(tx);\n    const result = await pool.run(call);',
-      without: '    const result = await (tx === undefined ? pool.run(call) : call(tx));',
+      text: '    if (tx !== undefined) return call(tx);\n    const result = await pool.run(call, { write: true });',
+      without: '    const result = await (tx === undefined ? pool.run(call, { write: true }) : call(tx));',
       test: [TRANSACTION, '(broadcast notify) the change and its invalidation become visible together'],
     },
     {
@@ -133,7 +133,7 @@ export const cache = {
     },
     {
       name: 'a caller that gives up leaves the flight',
-      text: '      } finally {\n        flight.leave();\n      }',
+      text: '      } finally {\n        seat.leave();\n      }',
       without: '      } finally {\n        flight.join();\n      }',
       test: [SINGLE_FLIGHT, 'as the last one aborts the production, and another process takes over'],
     },

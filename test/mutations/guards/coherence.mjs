@@ -45,7 +45,7 @@ export const coherence = {
     },
     {
       name: 'a realm clear covers the realm',
-      text: "  if (change.k === 'realm') return [realmCover(realm)];\n",
+      text: "  if (change.k === 'realm') return coversOfRealm(realm);\n",
       without: '',
       test: [
         FILL_RULE,

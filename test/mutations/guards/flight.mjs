@@ -10,7 +10,7 @@ export const flight = {
   guards: [
     {
       name: 'the token of an answer that is not kept is of after its sources were read',
-      text: `const known = stored !== 'failed' && (await orAborted(context.catchUp(), ended.signal));
+      text: `const known = stored !== 'failed' && !alone && (await orAborted(context.catchUp(), ended.signal));
       const seen = known ? context.seen() : undefined;`,
       without: 'const { seen } = production;',
       test: [
@@ -66,8 +66,8 @@ export const flight = {
     },
     {
       name: 'an answer of another life is not kept',
-      text: 'else if (seen.life === context.life()) {',
-      without: 'else {',
+      text: 'else if (seen.life !== context.life()) forget();',
+      without: 'else if (seen.life === undefined) forget();',
       // Each of the two would do.
       and: {
         file: 'src/cache.ts',
@@ -92,7 +92,7 @@ export const flight = {
       name: 'who came after the invalidation does not get a product that was refused for it',
       text: `          : fill.outdatedAt(
               coversOf(id.realm, id.path, module.dependencyKeys),
-              parseSnapshotToken(token).snapshot,
+              token === null ? NOTHING_SEEN : parseSnapshotToken(token).snapshot,
             );`,
       without: '          : undefined;',
       test: [
@@ -213,8 +213,8 @@ export const flight = {
     },
     {
       name: 'the last caller to leave aborts the production',
-      text: '      ended.abort(reason);\n      production?.controller.abort(reason);\n    },\n    onApplied',
-      without: '    },\n    onApplied',
+      text: '    ended.abort(reason);\n    production?.controller.abort(reason);\n  }\n',
+      without: '    return void reason;\n  }\n',
       test: [SINGLE_FLIGHT, 'as the last one aborts the production, and another process takes over'],
     },
     {
@@ -225,8 +225,8 @@ export const flight = {
     },
     {
       name: 'what was given up is not joined',
-      text: '      joinable = false;\n      const reason',
-      without: '      const reason',
+      text: '    joinable = false;\n    const reason',
+      without: '    const reason',
       test: [ABORT, 'the last caller that gives up does not take along who asks in that very moment'],
     },
     {

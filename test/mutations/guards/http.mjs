@@ -39,8 +39,8 @@ export const httpReader = {
   guards: [
     {
       name: 'a read with a token does not take what memory has at once',
-      text: '    if (after === undefined) {\n',
-      without: '    {\n',
+      text: '    if (after === undefined && !strong) {\n',
+      without: '    if (!strong) {\n',
       test: [
         HANDLER,
         'a read with the token of an edit does not get what memory has, although nobody has told of it',

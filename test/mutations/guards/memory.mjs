@@ -130,20 +130,38 @@ export const keys = {
   file: 'src/keys.ts',
   guards: [
     {
-      name: 'a foreign key covers every realm that could own it',
-      text: '      covers.add(realmCover(prefix));\n',
+      name: 'a key covers every realm that it could lie in',
+      text: '      covers.add(realmCover(url.slice(0, end + 1)));\n',
       without: '',
       test: [KEYS, 'an artifact covers in a process what it covers in the database'],
     },
     {
-      name: 'a foreign key covers every module that it could be',
-      text: '      covers.add(moduleCover(prefix, index.slice(end + 1)));\n',
-      without: '',
+      name: 'a foreign key covers the realms that lie around it',
+      text: "const start = isUrl ? key.indexOf('://') + 3 : realm.length;",
+      without: 'const start = isUrl ? key.length : realm.length;',
       test: [KEYS, 'an artifact covers in a process what it covers in the database'],
+    },
+    {
+      name: 'a key of the own realm covers the realms inside it',
+      text: "const start = isUrl ? key.indexOf('://') + 3 : realm.length;",
+      without: "const start = isUrl ? key.indexOf('://') + 3 : url.length;",
+      test: [NOTIFICATIONS, 'of a realm inside it drops from memory what it names'],
+    },
+    {
+      name: 'the module of a URL is the same for every realm',
+      text: '=> `m${dependencyKeyOf(realm + path)}`;',
+      without: '=> `m${realm}${dependencyKeyOf(path)}`;',
+      test: [NOTIFICATIONS, 'of the index of a realm inside it drops from memory what it names'],
+    },
+    {
+      name: 'a clear of a realm takes the folder that it is',
+      text: "=> [realmCover(realm), moduleCover(realm, 'index')];",
+      without: '=> [realmCover(realm)];',
+      test: [NOTIFICATIONS, 'of a realm inside it that has an index drops from memory what it names'],
     },
     {
       name: 'an artifact covers its dependencies',
-      text: '      covers.add(`m${realm}${key}`);\n',
+      text: "    covers.add(moduleCover('', url));\n",
       without: '',
       test: [
         FILL_RULE,
@@ -164,7 +182,7 @@ export const keys = {
     },
     {
       name: 'a module is hit by each of its names',
-      text: '=> `m${realm}${dependencyKeyOf(path)}`;',
+      text: '=> `m${dependencyKeyOf(realm + path)}`;',
       without: '=> `m${realm}${path}`;',
       test: [NOTIFICATIONS, 'of a module by another of its names drops from memory what it names'],
     },

@@ -102,10 +102,26 @@ export const KIND_AT_READ: Guard = {
   without: '',
 };
 
-export const REALMS_OF_A_FOREIGN_KEY: Guard = {
+export const REALMS_OF_A_KEY: Guard = {
   file: '020',
-  text: '        || module_cache._realm_hash(v_prefix)\n',
+  text: '      v_hashes := v_hashes || module_cache._realm_hash(v_prefix);\n',
   without: '',
+};
+export const REALMS_INSIDE_THE_OWN: Guard = {
+  file: '020',
+  text: '      exit when v_slash = 0;\n',
+  without: '      exit when v_slash = 0 or starts_with(v_prefix, realm_url);\n',
+};
+/** The module of a URL is the same for every realm that the URL could be split at. */
+export const MODULE_OF_A_URL: Guard = {
+  file: '020',
+  text: 'hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);',
+  without: 'hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);',
+};
+export const INDEX_OF_A_CLEARED_REALM: Guard = {
+  file: '120',
+  text: '  where realm_url collate "C" ~ \'^[^:]*://[^/]*/.\';\n',
+  without: '  where false;\n',
 };
 
 export const TRANSITIVE_WALK: Guard = {
@@ -294,9 +310,106 @@ export const RENEWAL: Guard = {
 };
 export const OLDER_THAN: Guard = {
   file: '140',
-  text: ' and s.taken_at <= clock_timestamp() - older_than;',
+  text: ' and s.taken_at <= clock_timestamp() - keep;',
   without: ';',
 };
+export const NEEDS_OF_PEERS: Guard = {
+  file: '140',
+  text: 'select min(p.needs)\n',
+  without: 'select null::xid8\n',
+};
+export const PEERS_THAT_ARE_THERE: Guard = {
+  file: '140',
+  text: ' and p.backend_pid in (select module_cache._peer_sessions())',
+  without: '',
+};
+export const NEEDS_OF_THIS_EPOCH: Guard = {
+  file: '140',
+  text: 'where p.epoch = _collect.epoch and p.backend_pid',
+  without: 'where p.backend_pid',
+};
+export const KEPT_AT_MOST: Guard = {
+  file: '140',
+  text: '        max(s.oldest_running))\n    into v_limit',
+  without: '        null::xid8)\n    into v_limit',
+};
+export const SWEPT_PEERS: Guard = {
+  file: '140',
+  text: '(d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))',
+  without: 'false',
+};
+export const SWEPT_ONLY_IF_GONE: Guard = {
+  file: '140',
+  text: '(d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))',
+  without: 'true',
+};
+export const NOT_SWEPT_AT_ONCE: Guard = {
+  file: '140',
+  text: "\n      and d.reported_at < clock_timestamp() - interval '1 minute'",
+  without: '',
+};
+export const THINNED_OUT: Guard = {
+  file: '140',
+  text: 'where t.is_even and t.gap * 16 < t.age));',
+  without: 'where false));',
+};
+export const NOT_THINNED_TOO_MUCH: Guard = {
+  file: '140',
+  text: 't.gap * 16 < t.age',
+  without: 'true',
+};
+export const WORTH_IT: Guard = {
+  file: '140',
+  text: 'if is_lazy and v_next_floor',
+  without: 'if false and v_next_floor',
+};
+export const WORTH_IT_AFTER_AN_HOUR: Guard = {
+  file: '140',
+  text: " or i.invalidated_at < clock_timestamp() - keep - interval '1 hour'",
+  without: '',
+};
+export const WORTH_IT_AFTER_A_CLEAR: Guard = {
+  file: '140',
+  text: "(i.scope <> 'module' or",
+  without: '(false or',
+};
+export const WORTH_IT_WITH_MUCH: Guard = {
+  file: '140',
+  text: 'return v_artifacts <= 10 * v_garbage\n    or exists',
+  without: 'return exists',
+};
+export const LEAST_RETENTION: Guard = {
+  file: '140',
+  text: "keep between interval '1 minute' and keep_at_most",
+  without: "keep between interval '0' and keep_at_most",
+};
+export const LEAST_LIMIT: Guard = {
+  file: '140',
+  text: "keep_at_most between interval '1 hour'",
+  without: "keep_at_most between interval '0'",
+};
+export const NEEDS_OF_THIS_LIFE: Guard = {
+  file: '135',
+  text: " where e.life = split_part(needs, '@', 1);",
+  without: ';',
+};
+export const STAND_IN: Guard = {
+  file: '135',
+  text: 'where s.taken_at > clock_timestamp() - patience);',
+  without: ');',
+};
+export const REPORT_SKIPS_LOCKED: Guard = {
+  file: '135',
+  text: 'where o.backend_pid = pg_backend_pid() for update skip locked',
+  without: 'where o.backend_pid = pg_backend_pid() for update',
+};
+export const REPORT_TIMEOUT: Guard = { file: '135', text: "  set lock_timeout to '100ms'\n", without: '' };
+export const LOCK_OF_A_PEER: Guard = {
+  file: '135',
+  text: 'not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key))',
+  without: 'not (true or pg_try_advisory_lock(v_key))',
+};
+
 export const ONLY_WITH_GARBAGE: Guard = {
   file: '140',
   text: 'select greatest(v_floor, max(i.xid)) into v_next_floor',

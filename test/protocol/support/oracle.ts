@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from 'postgres';
-import { coversOf, GLOBAL_COVER, moduleCover, realmCover } from '../../../src/keys.js';
+import { coversOf, coversOfRealm, GLOBAL_COVER, moduleCover } from '../../../src/keys.js';
 import { type Isolation, type Session, session } from '../../sql/support/session.js';
 import type { TestDatabase } from '../../support/database.js';
 
@@ -38,15 +38,22 @@ const WORKERS = 15;
 const CHECKERS = 3;
 const PEERS = 2;
 
-const REALMS = ['https://app.example/', 'https://lib.example/v1/'] as const;
-const PATHS = ['a.ts', 'b.tsx', 'c/index.ts', 'd.js', 'e/f.gts', 'g.css'] as const;
+/** One of them lies in the URL of another. */
+const PATHS = {
+  'https://app.example/': ['a.ts', 'b.tsx', 'c/index.ts', 'd.js', 'e/f.gts', 'g.css'],
+  'https://lib.example/v1/': ['a.ts', 'b.tsx', 'c/index.ts', 'e/f.gts'],
+  'https://app.example/inner.js/': ['index.ts', 'c/a.ts'],
+};
+const REALMS = Object.keys(PATHS);
 const VARIANTS = ['flat', 'deep'] as const;
 
 interface Place {
   realm: string;
   path: string;
 }
-const MODULES: readonly Place[] = REALMS.flatMap((realm) => PATHS.map((path) => ({ realm, path })));
+const MODULES: readonly Place[] = Object.entries(PATHS).flatMap(([realm, paths]) =>
+  paths.map((path) => ({ realm, path })),
+);
 
 /** Numbers of a fixed sequence (mulberry32). */
 function randomOf(seed: number): () => number {
@@ -84,7 +91,8 @@ const extension = /\.(ts|tsx|js|gts)$/;
 /** The many ways in which one module can be named by another. */
 function nameFor(place: Place, from: string, dice: Dice): string {
   const path = dice.chance(0.5) ? place.path.replace(extension, '').replace(/\/index$/, '') : place.path;
-  return place.realm === from && dice.chance(0.8) ? path : place.realm + path;
+  const url = place.realm + (path === 'index' && place.realm !== from ? '' : path);
+  return url.startsWith(from) && dice.chance(0.8) ? url.slice(from.length) : url;
 }
 
 export async function prepareOracle(sql: Sql): Promise<void> {
@@ -287,7 +295,7 @@ export async function runOracle(options: OracleOptions): Promise<OracleReport> {
           k === 'global'
             ? [GLOBAL_COVER]
             : k === 'realm'
-              ? [realmCover(r)]
+              ? coversOfRealm(r)
               : m.map((path) => moduleCover(r, path));
         for (const [name, entry] of entries) {
           if (covers.some((cover) => entry.covers.has(cover))) entries.delete(name);

@@ -9,13 +9,19 @@
 
 export const HOME = 'https://home.example/';
 const AWAY = 'https://away.example/';
-/** a.ts may import the others, one of which lives in another realm. */
+/** Lies in the URL of HOME. */
+export const INNER = `${HOME}inner/`;
+/** a.ts may import the others, which live in three realms. */
 export const modules = [
   { realm: HOME, path: 'a.ts', url: `${HOME}a.ts` },
   { realm: HOME, path: 'b.ts', url: `${HOME}b.ts` },
   { realm: AWAY, path: 'c.ts', url: `${AWAY}c.ts` },
+  { realm: INNER, path: 'index.ts', url: `${INNER}index.ts` },
 ] as const;
 export type Module = (typeof modules)[number];
+export type Realm = typeof HOME | typeof INNER;
+/** What a transaction changes: a module, all of a realm, or everything. */
+export type Scope = Module | Realm | 'everything';
 
 export interface Snapshot {
   readonly xmin: number;
@@ -181,18 +187,17 @@ export function createServer(
       return since.length === 0 ? undefined : Math.min(...since);
     },
 
-    begin(what: Module | 'its realm' | 'everything', how: Change['how'], imports: readonly string[]): Change {
+    begin(what: Scope, how: Change['how'], imports: readonly string[]): Change {
       const xid = newXid();
       const x = String(xid);
       const urls = modules.filter(
-        (module) =>
-          what === 'everything' || module === what || (what === 'its realm' && module.realm === HOME),
+        (module) => what === 'everything' || module === what || module.realm === what,
       );
       const payload =
         what === 'everything'
           ? { k: 'global', x }
-          : what === 'its realm'
-            ? { k: 'realm', r: HOME, x }
+          : typeof what === 'string'
+            ? { k: 'realm', r: what, x }
             : { k: 'module', r: what.realm, m: [what.path], x };
       const token = `${life ?? '0'.repeat(32).concat('-0')}@${xid}`;
       const change: Change = {
@@ -236,7 +241,7 @@ export function createServer(
         status: isError ? ('error' as const) : ('hit' as const),
         body,
         headers,
-        dependencyKeys: urls.map(keyOf).slice(1),
+        dependencyKeys: urls.slice(1).map((each) => keyOf(realmAt(url), each)),
         generation: null,
         token,
         expiresInMs: endsMs === Number.POSITIVE_INFINITY ? null : endsMs - now(),
@@ -253,7 +258,7 @@ export function createServer(
         return 'epoch';
       }
       const seen = parse(row.token).snapshot;
-      const urls = [url, ...row.dependencyKeys.map(urlOf)];
+      const urls = [url, ...row.dependencyKeys.map((key) => urlOf(url, key))];
       if (outdated(urls, seen)) return 'stale';
       const old = liveAt(url);
       const isNewer = (a: Snapshot, b: Snapshot): boolean =>
@@ -335,7 +340,12 @@ export function createServer(
   };
 }
 
-/** Keys of HOME are relative, as the client normalises them. */
-const keyOf = (url: string): string =>
-  (url.startsWith(HOME) ? url.slice(HOME.length) : url).replace(/\.ts$/, '');
-const urlOf = (key: string): string => `${key.includes('://') ? key : HOME + key}.ts`;
+/** The key by which a module of the realm declares this URL, as the client normalises it. */
+const keyOf = (realm: string, url: string): string =>
+  (url.startsWith(realm) ? url.slice(realm.length) : url).replace(/(?:(?<=.)\/index)?\.ts$/, '');
+const realmAt = (url: string): string => modules.find((module) => module.url === url)?.realm as string;
+/** @param key of the module at `from`, normalised or not */
+function urlOf(from: string, key: string): string {
+  const realm = realmAt(from);
+  return modules.find(({ url }) => keyOf(realm, url) === key || url === `${key}.ts`)?.url as string;
+}

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { type Change, HOME, type Module, modules } from '../support/model.js';
+import { type Change, HOME, INNER, type Module, modules, type Scope } from '../support/model.js';
 import { HEARTBEAT_MS, type World } from '../support/world.js';
 
 /**
@@ -13,29 +13,35 @@ export interface Step {
   toString(): string;
 }
 
-const [a, b, c] = modules;
+const [a, b, c, d] = modules;
 const nth = <T>(list: readonly T[], n: number): T | undefined => list[n % Math.max(list.length, 1)];
 
 const moduleArb = fc.oneof(
   { weight: 6, arbitrary: fc.constant(a as Module) },
   { weight: 2, arbitrary: fc.constant(b as Module) },
-  { weight: 1, arbitrary: fc.constant(c as Module) },
+  { weight: 1, arbitrary: fc.constantFrom<Module[]>(c, d) },
 );
-const scopeArb = fc.oneof(
+const scopeArb = fc.oneof<fc.MaybeWeightedArbitrary<Scope>[]>(
   { weight: 3, arbitrary: moduleArb },
   { weight: 3, arbitrary: fc.constant(b as Module) },
-  { weight: 1, arbitrary: fc.constant('its realm' as const) },
+  { weight: 1, arbitrary: fc.constantFrom<Scope[]>(HOME, INNER) },
   { weight: 1, arbitrary: fc.constant('everything' as const) },
 );
 const which = fc.nat({ max: 3 });
 const howArb = fc.constantFrom<Change['how']>('notified', 'only in the log', 'notified without names');
-const importsArb = fc.constantFrom<(readonly string[])[]>([b.url], [], [c.url], [b.url, c.url]);
+const importsArb = fc.constantFrom<(readonly string[])[]>(
+  [b.url],
+  [],
+  [c.url],
+  [d.url],
+  [b.url, c.url, d.url],
+);
 const lifeArb = fc.option(fc.constant(2_000), { nil: undefined, freq: 8 });
 
-const wordsOf = (scope: Module | string): string =>
-  typeof scope === 'string' ? scope.replace('its realm', `realm ${HOME}`) : scope.path;
+const wordsOf = (scope: Scope): string =>
+  typeof scope !== 'string' ? scope.url : scope === 'everything' ? scope : `realm ${scope}`;
 const wordsOfChange = ({ payload, how, imports }: Change): string => {
-  const named = payload.m?.[0] ?? (payload.k === 'realm' ? wordsOf('its realm') : 'everything');
+  const named = payload.m?.[0] ?? (payload.k === 'realm' ? `realm ${payload.r}` : 'everything');
   const importing =
     payload.m === undefined || payload.m[0] !== a.path ? '' : `, which imports ${shortly(imports)}`;
   return `${named}${importing}; ${how}`;
@@ -183,7 +189,7 @@ const network = [
 ];
 
 const sources = [
-  kind<{ what: Module | 'its realm' | 'everything'; how: Change['how']; imports: readonly string[] }>(
+  kind<{ what: Scope; how: Change['how']; imports: readonly string[] }>(
     8,
     'change',
     { what: scopeArb, how: howArb, imports: importsArb },
@@ -193,7 +199,7 @@ const sources = [
       return `transaction ${change.xid} changes ${wordsOfChange(change)}`;
     },
   ),
-  kind<{ what: Module | 'its realm' | 'everything'; how: Change['how']; imports: readonly string[] }>(
+  kind<{ what: Scope; how: Change['how']; imports: readonly string[] }>(
     4,
     'begin',
     { what: scopeArb, how: howArb, imports: importsArb },
@@ -212,13 +218,13 @@ const sources = [
     if (change !== undefined) server.rollBack(change);
     return change && `transaction ${change.xid} rolls back`;
   }),
-  kind<{ what: Module | 'its realm' | 'everything' }>(3, 'own', { what: scopeArb }, (world, { what }) => {
+  kind<{ what: Scope }>(3, 'own', { what: scopeArb }, (world, { what }) => {
     const { cache } = world;
     const done =
       what === 'everything'
         ? cache.clearAll()
-        : what === 'its realm'
-          ? cache.clearRealm(HOME)
+        : typeof what === 'string'
+          ? cache.clearRealm(what)
           : cache.invalidate(what.realm, [what.path]);
     done.catch(() => {});
     return `this process invalidates ${wordsOf(what)}`;

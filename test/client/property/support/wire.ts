@@ -9,6 +9,7 @@ import {
   type Module,
   modules,
   type PutRow,
+  type Realm,
   type Server,
 } from '../support/model.js';
 
@@ -140,6 +141,8 @@ export function createWire(
   };
   const pool: Pool = {
     run: async (call) => call(poolLine as never),
+    look: async () => {},
+    size: 10,
     async close() {
       closed = true;
       fail(() => true);
@@ -258,10 +261,15 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
       const { token } = invalidateAt(server, module);
       return { token, modules: [{ realm, path: module.path }] };
     }),
-  clearRealm: (line: Line) =>
-    line.ask('clear the realm', (server) => invalidateAt(server, 'its realm').token),
+  clearRealm: (line: Line, realm: Realm) =>
+    line.ask(`clear ${realm}`, (server) => invalidateAt(server, realm).token),
   clearAll: (line: Line) =>
     line.ask('clear everything', (server) => invalidateAt(server, 'everything').token),
+  mayCall: async () => false,
+  reportPeer: async () => false,
+  electCollector: async () => false,
+  resignCollector: async () => {},
+  collectForFleet: async () => {},
   notify: async () => {},
   only: () => [],
 };

@@ -1,0 +1,89 @@
+import { tooMany } from './away.js';
+
+/** How many calls are with the database at once, and how many wait for their turn. */
+export interface Lanes {
+  /** @throws ModuleCacheError MC109 if too many wait; the signal's reason if it aborts before its turn has come */
+  run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
+  /** Fails all that wait. */
+  failAll(error: unknown): void;
+  /** Begins with a single one again, and lets more in bit by bit. */
+  slowStart(): void;
+}
+
+export interface LanesOptions {
+  /** Each of so many calls at once has a connection of its own. */
+  readonly connections: number;
+  readonly maxWaiting: number;
+}
+
+/** The rest of them is sent behind others on the same connections. */
+const CALLS_PER_CONNECTION = 10;
+/** A server that is just back gets one more connection from each process at most so often. */
+const STEP_MS = 100;
+
+interface Waiting {
+  begin(): void;
+  fail(error: unknown): void;
+}
+
+export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
+  const queue = new Set<Waiting>();
+  let working = 0;
+  let startedAt = Number.NEGATIVE_INFINITY;
+
+  function limit(): number {
+    const lanes = 1 + Math.floor((performance.now() - startedAt) / STEP_MS);
+    return lanes >= connections ? connections * CALLS_PER_CONNECTION : lanes;
+  }
+
+  function waitForTurn(signal: AbortSignal | undefined): Promise<void> {
+    if (queue.size >= maxWaiting) throw tooMany('calls wait for the database', maxWaiting);
+    return new Promise((resolve, reject) => {
+      const onAbort = (): void => waiting.fail(signal?.reason);
+      const leave = (): void => {
+        queue.delete(waiting);
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const waiting: Waiting = {
+        begin() {
+          leave();
+          resolve();
+        },
+        fail(error) {
+          leave();
+          reject(error);
+        },
+      };
+      queue.add(waiting);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  function next(): void {
+    for (const waiting of queue) {
+      if (working >= limit()) return;
+      working += 1;
+      waiting.begin();
+    }
+  }
+
+  return {
+    async run(work, signal) {
+      signal?.throwIfAborted();
+      if (queue.size === 0 && working < limit()) working += 1;
+      else await waitForTurn(signal);
+      try {
+        return await work();
+      } finally {
+        working -= 1;
+        next();
+      }
+    },
+    failAll(error) {
+      for (const waiting of [...queue]) waiting.fail(error);
+    },
+    slowStart() {
+      startedAt = performance.now();
+    },
+  };
+}

@@ -1,0 +1,146 @@
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
+import { createEmitter } from '../../src/events.js';
+import { createPeerReports, type PeerReports } from '../../src/peer-reports.js';
+import { parseSnapshotToken, type SeenUpTo } from '../../src/snapshot.js';
+import { stubSession } from './support/stub-session.js';
+
+/** What a process reports that it needs, and when. */
+
+beforeEach(() => {
+  jest.useFakeTimers();
+});
+afterEach(() => {
+  reports.stop();
+  jest.useRealTimers();
+});
+
+let reports: PeerReports;
+const LIFE = `${'a'.repeat(32)}-1`;
+const at = (xid: number, life = LIFE): SeenUpTo => parseSnapshotToken(`${life}/${xid}:${xid}:`);
+const pass = (ms: number) => jest.advanceTimersByTimeAsync(ms);
+
+function open({ allowed = true } = {}) {
+  const reported: string[] = [];
+  const warnings: unknown[] = [];
+  let asked = 0;
+  const state = {
+    cursor: at(10) as SeenUpTo | undefined,
+    newest: 0n,
+    flights: new Set<{ needs(): SeenUpTo | undefined }>(),
+    fails: undefined as Error | undefined,
+  };
+  const session = stubSession((text, [needs]) => {
+    if (text.includes('has_function_privilege')) {
+      asked += 1;
+      return [String(allowed)];
+    }
+    if (state.fails !== undefined) throw state.fails;
+    reported.push(needs as string);
+    return ['true'];
+  });
+  const events = createEmitter();
+  events.on('warning', ({ error }) => warnings.push(error));
+  reports = createPeerReports({
+    session,
+    coherence: { seen: () => state.cursor, newestInvalidation: () => state.newest },
+    flights: state.flights,
+    events,
+    name: 'test',
+  });
+  return { reported, session, state, warnings, asked: () => asked };
+}
+
+test('what is needed is reported shortly after the start', async () => {
+  const { reported } = open();
+  await pass(2_000);
+  expect(reported).toEqual([`${LIFE}@10`]);
+});
+
+test('a process that has not caught up yet, or has no connection, reports nothing', async () => {
+  const { reported, session, state } = open();
+  state.cursor = undefined;
+  await pass(30_000);
+  state.cursor = at(10);
+  session.connected = false;
+  await pass(30_000);
+  expect(reported).toEqual([]);
+});
+
+test('what is on its way needs what its token has not seen', async () => {
+  const { reported, state } = open();
+  state.flights.add({ needs: () => at(7) });
+  state.flights.add({ needs: () => undefined });
+  state.flights.add({ needs: () => at(3, `${'b'.repeat(32)}-1`) });
+  await pass(2_000);
+  expect(reported).toEqual([`${LIFE}@7`]);
+});
+
+test('it is not reported again while the log holds nothing that is in the way', async () => {
+  const { reported, state } = open();
+  await pass(2_000);
+  state.cursor = at(20);
+  await pass(300_000);
+  expect(reported).toHaveLength(1);
+  state.newest = 10n;
+  await pass(10_000);
+  expect(reported).toEqual([`${LIFE}@10`, `${LIFE}@20`]);
+});
+
+test('nor more often than every few seconds, however much happens', async () => {
+  const { reported, state } = open();
+  for (let second = 0; second < 60; second += 1) {
+    state.cursor = at(100 + second);
+    state.newest = BigInt(100 + second);
+    await pass(1_000);
+  }
+  expect(reported.length).toBeLessThanOrEqual(13);
+});
+
+test('but once in a while, in case the log holds what no process is told', async () => {
+  const { reported, state } = open();
+  await pass(2_000);
+  state.cursor = at(20);
+  await pass(620_000);
+  state.cursor = at(20);
+  await pass(3_600_000);
+  expect(reported).toEqual([`${LIFE}@10`, `${LIFE}@20`]);
+});
+
+test('a new connection, or a new life, has to be told at once', async () => {
+  const { reported, session, state } = open();
+  await pass(2_000);
+  session.generation += 2;
+  reports.onConnected();
+  await pass(2_000);
+  expect(reported).toEqual([`${LIFE}@10`, `${LIFE}@10`]);
+  const other = `${'b'.repeat(32)}-1`;
+  state.cursor = at(5, other);
+  await pass(10_000);
+  expect(reported.at(-1)).toBe(`${other}@5`);
+});
+
+test('an older schema is asked only whether it has become a newer one', async () => {
+  const { reported, warnings, asked } = open({ allowed: false });
+  await pass(60_000);
+  expect([reported, warnings]).toEqual([[], []]);
+  expect(asked()).toBeGreaterThanOrEqual(6);
+});
+
+test('a report that fails is told and tried again', async () => {
+  const { reported, state, warnings } = open();
+  state.fails = new Error('somebody holds the table');
+  await pass(2_000);
+  expect(warnings).toMatchObject([{ message: 'somebody holds the table' }]);
+  state.fails = undefined;
+  await pass(10_000);
+  expect(reported).toEqual([`${LIFE}@10`]);
+});
+
+test('nothing runs after the end', async () => {
+  const { reported } = open();
+  reports.stop();
+  reports.onConnected();
+  await pass(60_000);
+  expect(reported).toEqual([]);
+  expect(jest.getTimerCount()).toBe(0);
+});

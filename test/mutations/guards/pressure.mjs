@@ -1,0 +1,211 @@
+const AWAY = 'test/client/away.test.ts';
+const BREAKER = 'test/client/breaker.test.ts';
+const LANES = 'test/client/lanes.test.ts';
+const HTTP = 'test/http/away.test.ts';
+
+export const away = {
+  file: 'src/away.ts',
+  guards: [
+    {
+      name: 'errors of a call are not about the database',
+      text: '/^(53300|57P0[123]|08...|MC005)$/',
+      without: '/./',
+      test: [AWAY, 'a unique violation is an error of the call, not of the database'],
+    },
+    {
+      name: 'a server without a connection left is away',
+      text: '53300|',
+      without: '',
+      test: [AWAY, 'a server that has no connection left counts as away'],
+    },
+  ],
+};
+
+export const breaker = {
+  file: 'src/breaker.ts',
+  guards: [
+    {
+      name: 'looks come less and less often',
+      text: 'Math.random() * backoff',
+      without: 'Math.min(0, backoff)',
+      test: [BREAKER, 'while the database is away it is looked for less and less often'],
+    },
+    {
+      name: 'after it was stopped nothing looks',
+      text: '      stopped = true;\n      clearTimeout(timer);',
+      without: '',
+      test: [BREAKER, 'after it was stopped nothing looks any more'],
+    },
+  ],
+};
+
+export const guardedPool = {
+  file: 'src/guarded-pool.ts',
+  guards: [
+    {
+      name: 'nothing is asked while the database is away',
+      text: '      if (breaker.away !== undefined) throw notAsked(breaker.away.error);\n',
+      without: '',
+      test: [AWAY, 'nothing is served past its time: calls fail, and soon without asking'],
+    },
+    {
+      name: 'a call that failed has the database looked at',
+      text: '      breaker.look();\n',
+      without: '',
+      test: [AWAY, 'is found out long before the deadline, and calls fail at once from then on'],
+    },
+    {
+      name: 'a write has all the time there is',
+      text: 'write ? Math.max(deadlineMs, callTimeoutMs) : ',
+      without: '',
+      test: [AWAY, 'an invalidation is not cut off'],
+    },
+  ],
+};
+
+export const lanes = {
+  file: 'src/lanes.ts',
+  guards: [
+    {
+      name: 'only so many wait',
+      text: "    if (queue.size >= maxWaiting) throw tooMany('calls wait for the database', maxWaiting);\n",
+      without: '',
+      test: [LANES, 'beyond what may wait a call fails at once, and says what to do'],
+    },
+    {
+      name: 'who gives up leaves the queue',
+      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
+      without: '',
+      test: [LANES, 'who gives up while waiting makes room for others'],
+    },
+    {
+      name: 'calls begin one at a time after an absence',
+      text: 'const lanes = 1 + Math.floor((performance.now() - startedAt) / STEP_MS);',
+      without: 'const lanes = connections + Math.max(0, startedAt - performance.now() - STEP_MS);',
+      test: [LANES, 'after an absence calls begin one at a time, and more bit by bit'],
+    },
+  ],
+};
+
+export const silence = {
+  file: 'src/connection.ts',
+  guards: [
+    {
+      name: 'a call that is not answered ends',
+      text: 'const ms = Math.min(limitMs, MAX_TIMER_MS);',
+      without: 'const ms = Math.max(limitMs, MAX_TIMER_MS);',
+      test: [AWAY, 'is found out long before the deadline, and calls fail at once from then on'],
+    },
+    {
+      name: 'a busy instance of the application is waited for',
+      text: '            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;\n',
+      without: '',
+      test: [AWAY, 'a read waits for a connection of the application that is busy'],
+    },
+  ],
+};
+
+export const leaving = {
+  file: 'src/waiting.ts',
+  guards: [
+    {
+      name: 'who leaves before work ends leaves nothing behind',
+      text: 'leave = () => void waiting.delete(one);',
+      without: 'leave = () => {};',
+      test: [
+        'test/client/waiting.test.ts',
+        'callers who leave before work ends leave nothing behind, however long it takes',
+      ],
+    },
+  ],
+};
+
+export const grace = {
+  file: 'src/cache.ts',
+  guards: [
+    {
+      name: 'a lost dedicated connection has the database looked at',
+      text: '      onDisconnected(error) {\n        pool.look();',
+      without: '      onDisconnected(error) {',
+      test: [AWAY, 'it is known without any call, once the dedicated connection is lost'],
+    },
+    {
+      name: 'strong and causal reads get nothing past its time',
+      text: 'if (!isAway(error) || !mayBeStale(read)) return undefined;',
+      without: 'if (!isAway(error) || (read.signal !== undefined && !mayBeStale(read))) return undefined;',
+      test: [AWAY, 'memory is served past its time, and says so; not to strong or causal reads, nor by peek'],
+    },
+    {
+      name: 'the grace period ends',
+      text: '    if (coherence.ageMs() >= settings.maxStalenessMs + settings.graceMs) return undefined;\n',
+      without: '',
+      test: [AWAY, 'it ends'],
+    },
+    {
+      name: 'without the database only so many are produced at once',
+      text: 'createTurns(ALONE_AT_ONCE, MAX_FLIGHTS)',
+      without: 'createTurns(ALONE_AT_ONCE * MAX_FLIGHTS)',
+      test: [AWAY, 'only so many are at work at once'],
+    },
+    {
+      name: 'a strong read without the database is answered by what is produced after it',
+      text: "if (canProduce && settings.withoutDatabase === 'produce' && isAway(error)) return false;",
+      without: "if (canProduce && settings.withoutDatabase === 'produce' && isAway(error)) return true;",
+      test: [AWAY, 'a strong read does not take memory that is fresh, because nobody can tell'],
+    },
+  ],
+};
+
+export const alone = {
+  file: 'src/flight.ts',
+  guards: [
+    {
+      name: 'what the database has called outdated is forgotten',
+      text: "    forget();\n    events.emit('miss', { id });",
+      without: "    events.emit('miss', { id });",
+      test: [AWAY, 'what the database has called outdated stays so when it goes away after that'],
+    },
+    {
+      name: 'what memory holds is not made anew',
+      text: ' || options.preferStale?.() === true',
+      without: '',
+      test: [AWAY, 'what memory holds is not made anew within the grace period'],
+    },
+    {
+      name: 'what a producer throws is its own',
+      text: 'if (error === thrown || ',
+      without: 'if (',
+      test: [AWAY, 'a producer that throws throws, and is not asked twice'],
+    },
+  ],
+};
+
+export const httpStale = {
+  file: 'src/http/answers.ts',
+  guards: [
+    {
+      name: 'nobody keeps what is past its time',
+      text: "module.staleMs === undefined ? asked.cacheControl : 'no-store'",
+      without: 'asked.cacheControl',
+      test: [HTTP, 'a module from memory says so, and nobody may keep it or go on with theirs'],
+    },
+    {
+      name: 'nobody is told that theirs is still good',
+      text: 'if (!stale && ifNoneMatch !== null',
+      without: 'if (ifNoneMatch !== null',
+      test: [HTTP, 'a module from memory says so, and nobody may keep it or go on with theirs'],
+    },
+  ],
+};
+
+export const httpChanged = {
+  file: 'src/http/reader.ts',
+  guards: [
+    {
+      name: 'what is known to be outdated is not served, with or without the database',
+      text: '        strong = true;\n',
+      without: '        strong = tries < 0;\n',
+      test: [HTTP, 'a module whose source is another by now is not served from memory'],
+    },
+  ],
+};
