@@ -11,6 +11,7 @@ export default {
   moduleNameMapper: {
     '^(?:\\.{1,2}/)+src/(.*)\\.js$': `${build}/$1.js`,
     '^(\\.{1,2}/.*support/.*)\\.js$': '$1.ts',
+    '^(\\./checker)\\.js$': '$1.ts',
   },
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',

@@ -883,7 +883,9 @@ declare
   v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
 begin
   return artifact.epoch is not distinct from v_epoch
-    and coalesce(artifact.expires_at > clock_timestamp(), true)
+    -- One of the future was stored before the server's clock was set back: what is left of its life cannot be told.
+    and (artifact.expires_at is null
+      or artifact.created_at <= clock_timestamp() and artifact.expires_at > clock_timestamp())
     and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
     and not module_cache._is_outdated(
       v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);
@@ -1931,7 +1933,8 @@ begin
       e.epoch,
       case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
       a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
-      a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
+      a.epoch = e.epoch
+        and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
       case when a.is_error then 'error' else 'hit' end,
       a.body, a.headers, a.dependency_keys, a.generation,

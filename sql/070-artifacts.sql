@@ -49,7 +49,9 @@ declare
   v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
 begin
   return artifact.epoch is not distinct from v_epoch
-    and coalesce(artifact.expires_at > clock_timestamp(), true)
+    -- One of the future was stored before the server's clock was set back: what is left of its life cannot be told.
+    and (artifact.expires_at is null
+      or artifact.created_at <= clock_timestamp() and artifact.expires_at > clock_timestamp())
     and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
     and not module_cache._is_outdated(
       v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);

@@ -38,7 +38,8 @@ begin
       e.epoch,
       case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
       a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
-      a.epoch = e.epoch and (a.expires_at is null or a.expires_at > clock_timestamp()),
+      a.epoch = e.epoch
+        and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
       case when a.is_error then 'error' else 'hit' end,
       a.body, a.headers, a.dependency_keys, a.generation,

@@ -115,6 +115,115 @@ begin
 end;
 $$;
 
+/* What has a life ends with it, also if the server's clock is set back meanwhile. */
+create or replace function module_cache._is_live(artifact module_cache._artifacts) returns boolean
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return artifact.epoch is not distinct from v_epoch
+    -- One of the future was stored before the server's clock was set back: what is left of its life cannot be told.
+    and (artifact.expires_at is null
+      or artifact.created_at <= clock_timestamp() and artifact.expires_at > clock_timestamp())
+    and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
+    and not module_cache._is_outdated(
+      v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);
+end;
+$$;
+
+create or replace function module_cache.get(
+  realm_url text, canonical_path text, kind text default 'transpile', variant text default '',
+  out status text, out body text, out headers jsonb, out dependency_keys text[], out generation xid8,
+  out token text, out expires_in interval)
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set enable_bitmapscan to off
+  set jit to off
+as $$
+declare
+  v_realm text := realm_url;
+  v_normal_realm text;
+  v_epoch uuid;
+  v_artifact_epoch uuid;
+  v_snapshot pg_snapshot;
+  v_module_hash bigint;
+  v_realm_hash bigint;
+  v_depends_on bigint[];
+  v_is_live boolean;
+  v_is_quiet boolean;
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: the cache is empty on a standby, and a token taken there has no meaning.');
+  end if;
+  loop
+    -- One look at the newest invalidation decides the reads of a quiet database: a snapshot whose xmin is above it has
+    -- seen every generation there is, and the floor is never above it. Whatever collation the caller's columns have,
+    -- keys compare by their bytes.
+    select
+      e.epoch,
+      case when pg_current_xact_id_if_assigned() is null then e.life || '/' || pg_current_snapshot() end,
+      a.epoch, a.snapshot, a.module_hash, a.realm_hash, a.depends_on,
+      a.epoch = e.epoch
+        and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
+      not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      case when a.is_error then 'error' else 'hit' end,
+      a.body, a.headers, a.dependency_keys, a.generation,
+      case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
+    into
+      v_epoch,
+      token,
+      v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
+      v_is_live,
+      v_is_quiet,
+      status,
+      body, headers, dependency_keys, generation,
+      expires_in
+    from module_cache._epoch() e
+    left join module_cache._artifacts a
+      on a.realm_url = v_realm collate "C"
+      and a.canonical_path = get.canonical_path collate "C"
+      and a.kind = get.kind collate "C"
+      and a.variant = get.variant collate "C";
+    -- Stored rows are well-formed, so only a key without a row needs a check.
+    exit when v_artifact_epoch is not null;
+    v_normal_realm := module_cache._require_artifact(v_realm, canonical_path, kind, variant);
+    exit when v_normal_realm = v_realm collate "C";
+    v_realm := v_normal_realm;
+  end loop;
+
+  -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
+  if v_is_live and not v_is_quiet then
+    v_is_live := (
+      select
+        pg_snapshot_xmin(v_snapshot) >= coalesce(max(f.floor), '0')
+        and not exists (
+          select
+          from module_cache._generations g
+          where g.key = any (array[v_module_hash, v_realm_hash, 0] || v_depends_on)
+            and g.xid >= pg_snapshot_xmin(v_snapshot)
+            and not pg_visible_in_snapshot(g.xid, v_snapshot)
+            and (g.epoch = v_epoch or g.epoch is null))
+      from module_cache._floors f
+      where f.epoch = v_epoch);
+  end if;
+  if v_is_live then
+    return;
+  end if;
+  status := 'miss';
+  body := null;
+  headers := null;
+  dependency_keys := null;
+  expires_in := null;
+  generation := module_cache._newest_generation(v_epoch, module_cache._module_hash(v_realm, canonical_path));
+end;
+$$;
+
 /* A put does not wait for whoever holds an existing row. */
 create or replace function module_cache._store(artifact module_cache._artifacts) returns text
   language plpgsql volatile parallel unsafe

@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { type Entry, eachRead, entriesOf, type Mode, type Read } from './support/history.js';
+import { type Entry, eachRead, entriesOf, type Mode, type Read, type Version } from './support/history.js';
 
 /**
  * Judges a run by its history alone: what was committed, when that was begun and when it was acknowledged, and what
@@ -46,9 +46,11 @@ interface Life {
   beginsBetween: readonly [number, number];
   /** When the server that had this life was given up, and when the next one answered. */
   endsBetween: readonly [number, number];
-  versions: Map<number, Held[]>;
+  /** By version. */
   bySource: Map<number, Held>;
 }
+
+type Survivor = Omit<Held, 'from' | 'known' | 'outdated' | 'write'> & { imports: number[] };
 
 interface Held {
   thing: number;
@@ -194,7 +196,7 @@ export async function check(folder: string): Promise<Verdict> {
         detail: `one part was outdated by ${outdated.toFixed(2)}, another not true before ${from.toFixed(2)}`,
       };
     }
-    if (read.mode === 'bounded' && outdated + (run?.boundMs ?? 0) < read.began) {
+    if ((read.mode === 'bounded' || read.mode === 'causal') && outdated + (run?.boundMs ?? 0) < read.began) {
       return {
         rule: 'a bounded read is no staler than the bound',
         detail: `outdated since ${outdated.toFixed(2)}`,
@@ -401,6 +403,10 @@ function isOfPostgres(code: string, isolation: string, where: string): boolean {
   return code === '40001' && (isolation === 'serializable' || !where.includes('module_cache'));
 }
 
+/**
+ * While a life ends the fleet is led nowhere. So what was about to commit before `ended` belongs to this life or to none,
+ * what was so later to the next or to none; and what is there in the end was there from its commit on.
+ */
 function livesOf(
   conductor: readonly Entry[],
   writes: ReadonlyMap<number, Extract<Entry, { type: 'write' }>>,
@@ -408,59 +414,73 @@ function livesOf(
   ended: number,
 ): Life[] {
   const ends = conductor.filter((entry) => entry.type === 'life');
-  const bySource = new Map<number, { write: Extract<Entry, { type: 'write' }>; seq: number }>();
+  const byVersion = new Map<number, Extract<Entry, { type: 'write' }>>();
   for (const write of writes.values()) {
-    for (const { version, seq } of write.versions) bySource.set(version, { write, seq });
+    for (const { version } of write.versions) byVersion.set(version, write);
   }
-  const dumps = ends.map(
-    ({ survivors }) =>
-      JSON.parse(survivors) as { thing: number; seq: number; version: number; imports: number[] }[],
-  );
+  const inOrder = [...writes.values()].sort((a, b) => a.commits - b.commits);
   const lives: Life[] = [];
-  for (let index = 0; index < ends.length; index += 1) {
-    const end = ends[index] as (typeof ends)[number];
+  let next = 0;
+  let survived: Survivor[] = [];
+  for (const [index, end] of ends.entries()) {
     const previous = ends[index - 1];
-    const beginsBetween = [previous?.began ?? 0, previous?.ended ?? 0] as const;
-    const held = new Map<number, Held>();
-    for (const { thing, seq, version, imports } of dumps[index] ?? []) {
-      const write = bySource.get(version)?.write;
-      const outcome = write === undefined ? undefined : outcomes.get(write.write);
-      held.set(version, {
-        thing,
-        version,
-        seq,
-        imports,
-        from: write?.commits ?? 0,
-        known:
-          write === undefined ? 0 : outcome?.outcome === 'committed' ? outcome.at : Number.POSITIVE_INFINITY,
-        outdated: Number.POSITIVE_INFINITY,
-        write: write?.write,
-      });
-    }
-    // What was committed, or may have been, and is lost with this life.
-    const taken = new Set([...held.values()].map(({ thing, seq }) => `${thing} ${seq}`));
     const isLast = index === ends.length - 1;
-    for (const write of isLast ? [] : writes.values()) {
-      if (write.commits > end.ended || write.commits < beginsBetween[0]) continue;
-      const outcome = outcomes.get(write.write);
-      const acknowledged = outcome?.outcome === 'committed' && outcome.at <= end.ended;
-      if (!acknowledged && outcome !== undefined && outcome.outcome !== 'unknown') continue;
-      for (const { thing, version, seq, imports } of write.versions) {
-        if (held.has(version)) continue;
-        if (dumps.some((dump, other) => other > index && dump.some((row) => row.version === version)))
-          continue;
-        if (!acknowledged && taken.has(`${thing} ${seq}`)) continue;
+    const held = new Map<number, Held>();
+    const hold = (row: Survivor, write: Extract<Entry, { type: 'write' }> | undefined, known: number) => {
+      const before = held.get(row.version);
+      if (before !== undefined) before.known = Math.min(before.known, known);
+      else {
+        const { thing, version, seq, imports } = row;
+        const from = write?.commits ?? 0;
         held.set(version, {
           thing,
           version,
           seq,
           imports,
-          from: write.commits,
-          known: acknowledged ? outcome.at : Number.POSITIVE_INFINITY,
+          from,
+          known,
           outdated: Number.POSITIVE_INFINITY,
-          write: write.write,
+          write: write?.write,
         });
       }
+    };
+    const acknowledged = (write: Extract<Entry, { type: 'write' }> | undefined): number => {
+      if (write === undefined) return 0;
+      const outcome = outcomes.get(write.write);
+      return outcome?.outcome === 'committed' ? outcome.at : Number.POSITIVE_INFINITY;
+    };
+    // What survived the life before was seen at its end.
+    for (const row of survived) {
+      const write = byVersion.get(row.version);
+      hold(row, write, Math.min(acknowledged(write), previous?.ended ?? Number.POSITIVE_INFINITY));
+    }
+    survived = JSON.parse(end.survivors) as Survivor[];
+    const taken = new Set<string>();
+    for (const row of survived) {
+      const write = byVersion.get(row.version);
+      hold(row, write, Math.min(acknowledged(write), end.ended));
+    }
+    for (const { thing, seq } of held.values()) taken.add(`${thing} ${seq}`);
+    // What was committed in this life, or may have been, and is lost with it. The last one loses nothing.
+    const lost: [Version, (typeof inOrder)[number], number][] = [];
+    for (; next < inOrder.length; next += 1) {
+      const write = inOrder[next] as (typeof inOrder)[number];
+      if (write.commits > end.ended) break;
+      const outcome = outcomes.get(write.write)?.outcome ?? 'unknown';
+      if (isLast || (outcome !== 'committed' && outcome !== 'unknown')) continue;
+      for (const version of write.versions) {
+        if (!held.has(version.version)) lost.push([version, write, acknowledged(write)]);
+      }
+    }
+    for (const [row, write, known] of lost) {
+      if (known === Number.POSITIVE_INFINITY) continue;
+      hold(row, write, known);
+      taken.add(`${row.thing} ${row.seq}`);
+    }
+    // Where another one is known to have been committed, that which nobody answered was not.
+    for (const [row, write, known] of lost) {
+      if (known === Number.POSITIVE_INFINITY && !taken.has(`${row.thing} ${row.seq}`))
+        hold(row, write, known);
     }
     const versions = new Map<number, Held[]>();
     for (const each of held.values()) {
@@ -469,19 +489,26 @@ function livesOf(
       else list.push(each);
     }
     for (const list of versions.values()) {
-      list.sort((a, b) => a.seq - b.seq);
+      list.sort((a, b) => b.seq - a.seq);
+      // By when a later one than those of this seq was true, and by when one of this seq was: who wrote over it had seen it.
       let outdated = Number.POSITIVE_INFINITY;
-      for (let i = list.length - 1; i >= 0; i -= 1) {
-        const each = list[i] as Held;
-        each.outdated = outdated;
-        // It was true at the latest when the next one was written over it.
-        outdated = Math.min(outdated, each.known, list[i + 1]?.from ?? Number.POSITIVE_INFINITY);
+      let seen = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < list.length; ) {
+        const { seq } = list[i] as Held;
+        const same: Held[] = [];
+        for (; list[i]?.seq === seq; i += 1) same.push(list[i] as Held);
+        for (const each of same) each.outdated = outdated;
+        // Of several that nobody answered it is not known which one it was.
+        if (same.length === 1) for (const each of same) each.known = Math.min(each.known, seen);
+        const certain = same.filter(({ known }) => known < Number.POSITIVE_INFINITY);
+        outdated = Math.min(outdated, seen, ...certain.map(({ known }) => known));
+        seen = Math.min(Number.POSITIVE_INFINITY, ...certain.map(({ from }) => from));
+        if (list[i]?.seq !== seq - 1) seen = Number.POSITIVE_INFINITY;
       }
     }
     lives.push({
-      beginsBetween,
+      beginsBetween: [previous?.began ?? 0, previous?.ended ?? 0],
       endsBetween: isLast ? [ended, Number.POSITIVE_INFINITY] : [end.began, end.ended],
-      versions,
       bySource: held,
     });
   }
@@ -504,10 +531,12 @@ function artifactsOf(
         if (held !== undefined) {
           from = Math.max(from, held.from);
           outdated = Math.min(outdated, held.outdated);
-        } else if (lives.slice(0, index).some(({ bySource }) => bySource.has(version))) {
-          // True in an earlier life, and lost with it.
-          outdated = Math.min(outdated, life.beginsBetween[1]);
-        } else missing = [thing, version];
+          continue;
+        }
+        const last = lives.slice(0, index).findLastIndex(({ bySource }) => bySource.has(version));
+        // True in an earlier life, and lost with it.
+        if (last >= 0) outdated = Math.min(outdated, (lives[last + 1] as Life).beginsBetween[1]);
+        else missing = [thing, version];
       }
       return { from, outdated, missing };
     });

@@ -15,6 +15,7 @@ import { check } from './checker.js';
 import { allFaults } from './kinds/index.js';
 import { createConductor, createStorm, quiet } from './support/conductor.js';
 import { putInto } from './support/document.js';
+import { onInterrupt } from './support/interrupt.js';
 import { createRandom } from './support/random.js';
 import { reportOf } from './support/report.js';
 
@@ -67,11 +68,9 @@ if (wanted.length > 0 && wanted[0] !== 'none' && chosen.length === 0) {
 const client = resolve(options.client, 'index.js');
 if (!existsSync(client)) program.error(`error: there is no client at ${client}: run "npm run build" first`);
 
-const interrupted = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort());
-
 const folder = mkdtempSync(join(tmpdir(), 'module-cache-faults-'));
 chmodSync(folder, 0o755);
+const interrupted = onInterrupt(folder);
 const random = createRandom(options.seed);
 const log = (line: string): void => {
   if (!options.json) process.stderr.write(`\n${line}\n`);
@@ -91,6 +90,7 @@ const conductor = await createConductor(
     broadcast: options.broadcast,
     peeksPerSecond: options.peeks,
     writesPerSecond: options.writes,
+    needs: new Set(chosen.flatMap(({ needs }) => needs ?? [])),
   },
   log,
 );
@@ -107,7 +107,8 @@ const began = performance.now();
 const elapsed = (): number => (performance.now() - began) / 1000;
 const seconds = options.minutes * 60;
 const faults = chosen.filter((fault) => {
-  const lack = fault.lacks?.(conductor);
+  const lack =
+    (fault.needs === undefined ? undefined : conductor.lacks(fault.needs)) ?? fault.lacks?.(conductor);
   if (lack !== undefined) log(`left out: ${fault.kind}: ${lack}`);
   return lack === undefined;
 });
@@ -139,11 +140,7 @@ const progress = setInterval(
 );
 
 let nextQuiet = options.quietEvery;
-while (
-  elapsed() < seconds &&
-  conductor.fleet.operations < options.operations &&
-  !interrupted.signal.aborted
-) {
+while (elapsed() < seconds && conductor.fleet.operations < options.operations && !interrupted.aborted) {
   await sleep(100);
   if (elapsed() < nextQuiet || seconds - elapsed() < 10) continue;
   await storm.pause();
@@ -152,7 +149,7 @@ while (
   nextQuiet = elapsed() + options.quietEvery;
 }
 await storm.stop();
-await quiet(conductor);
+if (!interrupted.aborted) await quiet(conductor);
 for (const peer of await conductor.fleet.all('end', 30_000)) {
   conductor.recorder.write({
     type: 'wrong',
@@ -169,7 +166,7 @@ conductor.recorder.write({
   modules: options.modules,
   peers: options.peers,
   ended,
-  interrupted: interrupted.signal.aborted,
+  interrupted: interrupted.aborted,
 });
 clearInterval(progress);
 bar?.stop();

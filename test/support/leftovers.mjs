@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandLineOf, isAlive } from '../../dist/cli/embedded-postgres/processes.js';
@@ -15,6 +16,7 @@ export async function removeLeftovers() {
       const server = findServer(join(folder, 'data'));
       if (server !== null) await stopServer(server.pid, '', 'immediate');
       stopBouncer(folder);
+      unmount(folder);
       rmSync(folder, { recursive: true, force: true });
     } catch {
       // Another user's.
@@ -28,5 +30,14 @@ function stopBouncer(folder) {
     if (commandLineOf(pid).includes(folder)) process.kill(pid, 'SIGKILL');
   } catch {
     // There was none, or it has ended.
+  }
+}
+
+/** Some servers of test/faults have a disk of their own. */
+function unmount(folder) {
+  try {
+    if (statSync(folder).dev !== statSync(tmpdir()).dev) execFileSync('umount', ['--lazy', folder]);
+  } catch {
+    // Another user's.
   }
 }

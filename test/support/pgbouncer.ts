@@ -12,6 +12,10 @@ export interface Bouncer {
   url(databaseUrl: string): string;
   /** From now on, for sessions that are opened from now on. */
   setPoolMode(mode: PoolMode): Promise<void>;
+  /** Kills it and starts it again, on the same port; in between `work` is done. */
+  restart(work?: () => Promise<void>): Promise<void>;
+  /** As SIGSTOP and SIGCONT do. */
+  signal(name: NodeJS.Signals): void;
   stop(): Promise<void>;
 }
 
@@ -62,42 +66,62 @@ export async function startBouncer(serverUrl: string, options: BouncerOptions = 
     if (user !== null) chownSync(file, user.uid, user.gid);
   };
   configure(options.poolMode ?? 'transaction');
-  const child = spawn(binary, [file], { ...spawnOptions(user), stdio: ['ignore', 'ignore', 'pipe'] });
-  running.add(child);
-  // The next run ends it if this one cannot.
-  writeFileSync(join(folder, 'pgbouncer.pid'), String(child.pid));
   let log = '';
-  let failure: Error | undefined;
-  child.stderr.on('data', (chunk) => {
-    log += chunk;
-  });
-  child.once('error', (error) => {
-    failure = error;
-  });
-  const exited = new Promise<void>((resolve) => {
-    child.once('close', () => {
-      running.delete(child);
-      failure ??= new Error(`PgBouncer has ended: ${log}`);
-      resolve();
+  async function launch(): Promise<{ child: ChildProcess; exited: Promise<void> }> {
+    log = '';
+    const child = spawn(binary as string, [file], {
+      ...spawnOptions(user),
+      stdio: ['ignore', 'ignore', 'pipe'],
     });
-  });
-  const said = (text: string): Promise<unknown> =>
-    until(() => log.includes(text) || (failure !== undefined && Promise.reject(failure)), {
+    running.add(child);
+    // The next run ends it if this one cannot.
+    writeFileSync(join(folder, 'pgbouncer.pid'), String(child.pid));
+    let failure: Error | undefined;
+    child.stderr?.on('data', (chunk) => {
+      log += chunk;
+    });
+    child.once('error', (error) => {
+      failure = error;
+    });
+    const exited = new Promise<void>((resolve) => {
+      child.once('close', () => {
+        running.delete(child);
+        failure ??= new Error(`PgBouncer has ended: ${log}`);
+        resolve();
+      });
+    });
+    await said('process up', () => failure);
+    return { child, exited };
+  }
+  const said = (text: string, failure: () => Error | undefined = () => undefined): Promise<unknown> =>
+    until(() => log.includes(text) || (failure() !== undefined && Promise.reject(failure())), {
       what: `PgBouncer says "${text}"`,
     });
-  await said('process up');
+  let current = await launch();
+  async function kill(): Promise<void> {
+    current.child.kill('SIGKILL');
+    await within(10_000, () => 'PgBouncer has ended', current.exited);
+  }
   return {
     url: (databaseUrl) =>
       Object.assign(new URL(databaseUrl), { hostname: '127.0.0.1', port: String(port) }).href,
     async setPoolMode(mode) {
       configure(mode);
       log = '';
-      child.kill('SIGHUP');
+      current.child.kill('SIGHUP');
       await said('re-reading config');
     },
+    async restart(work = async () => {}) {
+      await kill();
+      try {
+        await work();
+      } finally {
+        current = await launch();
+      }
+    },
+    signal: (name) => void current.child.kill(name),
     async stop() {
-      child.kill('SIGKILL');
-      await within(10_000, () => 'PgBouncer has ended', exited);
+      await kill();
       rmSync(folder, { recursive: true, force: true });
     },
   };

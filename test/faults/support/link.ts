@@ -4,8 +4,8 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 export interface Link {
   /** A URL of the server through this link. */
   url(serverUrl: string): string;
-  /** Where new connections lead to. */
-  target: number;
+  /** The port that new connections lead to; without one they are closed at once. */
+  target: number | undefined;
   /** Breaks every connection, on both sides. */
   cut(): void;
   /** Nothing gets through, and nobody closes; what was sent meanwhile arrives afterwards. */
@@ -25,17 +25,18 @@ interface Pair {
   deaf: boolean;
 }
 
-export async function openLink(target: number): Promise<Link> {
+export async function openLink(target: number | undefined): Promise<Link> {
   const pairs = new Set<Pair>();
   let stalled = false;
 
   const listener = createServer({ noDelay: true }, (client) => {
     client.on('error', () => {});
-    if (link.refusing) {
+    const { target: to, refusing } = link;
+    if (refusing || to === undefined) {
       client.destroy();
       return;
     }
-    const server = connect({ host: '127.0.0.1', port: link.target, noDelay: true });
+    const server = connect({ host: '127.0.0.1', port: to, noDelay: true });
     const pair: Pair = { client, server, deaf: false };
     pairs.add(pair);
     forward(pair, client, server);

@@ -45,17 +45,21 @@ export function createWorld(modules: number): World {
   };
 }
 
+export async function createTables(sql: Sql): Promise<void> {
+  await sql.unsafe(`
+    create schema app;
+    create table app.sources (thing int primary key, version bigint not null, seq int not null, imports int[] not null);
+    create table app.history (thing int, seq int, version bigint not null, imports int[] not null, primary key (thing, seq));
+  `);
+}
+
 /** The application's own tables. What `history` has in the end is what was committed. */
 export async function createSources(
   sql: Sql,
   world: World,
   imports: (module: number) => number[],
 ): Promise<void> {
-  await sql.unsafe(`
-    create schema app;
-    create table app.sources (thing int primary key, version bigint not null, seq int not null, imports int[] not null);
-    create table app.history (thing int, seq int, version bigint not null, imports int[] not null, primary key (thing, seq));
-  `);
+  await createTables(sql);
   const rows = Array.from({ length: world.things }, (_, thing) => [
     thing,
     thing < world.modules ? imports(thing) : [],

@@ -421,10 +421,11 @@ export const OWN_TRANSACTION_IN_GARBAGE: Guard = {
   text: 'v_snapshot constant pg_snapshot := module_cache._snapshot();',
   without: 'v_snapshot constant pg_snapshot := pg_current_snapshot();',
 };
-export const EXPIRY_AT_READ: Guard = {
+/** A clock that was set back does not lengthen a life. */
+export const LIFE_FROM_THE_FUTURE: Guard = {
   file: '080',
-  text: 'and (v_expires_at is null or v_expires_at > clock_timestamp())',
-  without: '',
+  text: 'a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()',
+  without: 'a.expires_at > clock_timestamp()',
 };
 export const CURSOR_IN_PROGRESS: Guard = {
   file: '060',
