@@ -66,12 +66,21 @@ interface Held {
   write: number | undefined;
 }
 
+interface Times {
+  /** The first moment at which all of it can have been true. */
+  from: number;
+  /** The one by which some of it was not. */
+  outdated: number;
+  /** What was never committed. */
+  missing: [number, number] | undefined;
+}
+
 interface Artifact {
   module: number;
   parts: [number, number][];
   split: boolean;
-  /** For each life: the first moment at which all of it can have been true, and the one by which some of it was not. */
-  times: { from: number; outdated: number; missing: [number, number] | undefined }[];
+  /** For the lives in which it was read. */
+  times: Times[];
 }
 
 const STALENESS_MS = [0, 1, 10, 100, 1_000, 10_000, Number.POSITIVE_INFINITY];
@@ -96,7 +105,10 @@ export async function check(folder: string): Promise<Verdict> {
   const writes = new Map(of('write').map((write) => [write.write, write]));
   const outcomes = new Map(of('outcome').map((outcome) => [outcome.write, outcome]));
   const lives = livesOf(conductor, writes, outcomes, run.ended);
-  const artifacts = artifactsOf(of('artifact'), lives);
+  const artifacts = new Map<number, Artifact>();
+  for (const { artifact, module, parts, split } of of('artifact')) {
+    artifacts.set(artifact, { module, parts, split, times: [] });
+  }
 
   const violations: Violation[] = [];
   let violationCount = 0;
@@ -147,7 +159,8 @@ export async function check(folder: string): Promise<Verdict> {
     let staleMs = Number.POSITIVE_INFINITY;
     for (const [index, life] of lives.entries()) {
       if (read.ended < life.beginsBetween[0] || read.began > life.endsBetween[1]) continue;
-      const times = artifact.times[index] as Artifact['times'][number];
+      artifact.times[index] ??= timesOf(artifact, lives, index);
+      const times = artifact.times[index] as Times;
       const wrong = wrongIn(read, times, artifact, life);
       staleMs = Math.min(staleMs, Math.max(0, read.began - times.outdated));
       if (wrong === undefined) {
@@ -174,7 +187,7 @@ export async function check(folder: string): Promise<Verdict> {
 
   function wrongIn(
     read: Read,
-    { from, outdated, missing }: Artifact['times'][number],
+    { from, outdated, missing }: Times,
     artifact: Artifact,
     life: Life,
   ): { rule: string; detail: string } | undefined {
@@ -515,32 +528,19 @@ function livesOf(
   return lives;
 }
 
-function artifactsOf(
-  entries: readonly Extract<Entry, { type: 'artifact' }>[],
-  lives: readonly Life[],
-): Map<number, Artifact> {
-  const artifacts = new Map<number, Artifact>();
-  for (const { artifact, module, parts, split } of entries) {
-    if (artifacts.has(artifact)) continue;
-    const times = lives.map((life, index) => {
-      let from = 0;
-      let outdated = Number.POSITIVE_INFINITY;
-      let missing: [number, number] | undefined;
-      for (const [thing, version] of parts) {
-        const held = life.bySource.get(version);
-        if (held !== undefined) {
-          from = Math.max(from, held.from);
-          outdated = Math.min(outdated, held.outdated);
-          continue;
-        }
-        const last = lives.slice(0, index).findLastIndex(({ bySource }) => bySource.has(version));
-        // True in an earlier life, and lost with it.
-        if (last >= 0) outdated = Math.min(outdated, (lives[last + 1] as Life).beginsBetween[1]);
-        else missing = [thing, version];
-      }
-      return { from, outdated, missing };
-    });
-    artifacts.set(artifact, { module, parts, split, times });
+function timesOf({ parts }: Artifact, lives: readonly Life[], index: number): Times {
+  const times: Times = { from: 0, outdated: Number.POSITIVE_INFINITY, missing: undefined };
+  for (const [thing, version] of parts) {
+    const held = lives[index]?.bySource.get(version);
+    if (held !== undefined) {
+      times.from = Math.max(times.from, held.from);
+      times.outdated = Math.min(times.outdated, held.outdated);
+      continue;
+    }
+    const last = lives.slice(0, index).findLastIndex(({ bySource }) => bySource.has(version));
+    // True in an earlier life, and lost with it.
+    if (last >= 0) times.outdated = Math.min(times.outdated, (lives[last + 1] as Life).beginsBetween[1]);
+    else times.missing = [thing, version];
   }
-  return artifacts;
+  return times;
 }
