@@ -194,7 +194,7 @@ if (options.json) {
   if (options.report !== undefined) putInto(options.report, 'run', `\`\`\`\n${command}\n\n${report}\n\`\`\``);
 }
 
-if (verdict.violationCount > 0 || options.keep) {
+if (options.keep || (verdict.violationCount > 0 && !options.json)) {
   const bytes = readdirSync(folder).reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);
   console.log(`the history is kept in ${folder} (${Math.round(bytes / 1e6)} MB)`);
 } else rmSync(folder, { recursive: true, force: true });
