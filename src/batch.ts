@@ -49,9 +49,12 @@ export function createBatchReads(context: BatchContext) {
   function createQuestion() {
     const ids: ArtifactId[] = [];
     let send = (): void => {};
-    const rows = new Promise<void>((resolve) => {
+    let withdraw = (_: unknown): void => {};
+    const rows = new Promise<void>((resolve, reject) => {
       send = resolve;
+      withdraw = reject;
     }).then(() => askFor(ids));
+    rows.catch(() => {});
     return {
       add(id: ArtifactId): Promise<ReadRow> {
         const index = ids.push(id) - 1;
@@ -60,6 +63,8 @@ export function createBatchReads(context: BatchContext) {
       send(): void {
         if (ids.length > 0) send();
       },
+      /** Those that count on it fail. */
+      withdraw: (error: unknown) => withdraw(error),
     };
   }
 
@@ -116,12 +121,13 @@ export function createBatchReads(context: BatchContext) {
       await takeFromMemory(wanted, answers, strong, patience);
       context.requireOpen();
       const question = createQuestion();
-      const boarded = [...wanted].map(([name, id]) => {
-        const [flight] = context.board(id, strong, () => question.add(id));
-        return { name, id, seat: flight.join() };
-      });
-      question.send();
+      const boarded: { name: string; id: ArtifactId; seat: Seat }[] = [];
       try {
+        for (const [name, id] of wanted) {
+          const [flight] = context.board(id, strong, () => question.add(id));
+          boarded.push({ name, id, seat: flight.join() });
+        }
+        question.send();
         const results = await patience.wait(Promise.all(boarded.map(({ seat }) => resultOf(seat))));
         for (const [index, { name, id }] of boarded.entries()) {
           const { module, outdatedAt, seen } = results[index] ?? {};
@@ -133,6 +139,7 @@ export function createBatchReads(context: BatchContext) {
           events.emit('hit', { id, source: 'l2' });
         }
       } catch (error) {
+        question.withdraw(error);
         if (!takeInGrace(wanted, answers, read, error)) throw error;
       } finally {
         for (const { seat } of boarded) seat.leave();

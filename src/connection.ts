@@ -15,10 +15,10 @@ export interface Pool {
    * Runs a single statement in READ COMMITTED, whatever the sessions' default is.
    *
    * @param limitMs after which the connection counts as dead; a caller's instance may first be busy with other things
-   * @param write others that give up leave this one its time
+   * @param long others that give up, or lose their connection, leave this one its time
    * @throws Error if there is no answer within the limit
    */
-  run<T>(call: (sql: Queryable) => Promise<T>, limitMs?: number, write?: boolean): Promise<T>;
+  run<T>(call: (sql: Queryable) => Promise<T>, limitMs?: number, long?: boolean): Promise<T>;
   /**
    * Whether the database can be used at all.
    *
@@ -71,10 +71,10 @@ export async function openPool(
     async function run<T>(
       call: (sql: Queryable) => Promise<T>,
       limitMs = Number.POSITIVE_INFINITY,
-      write = false,
+      long = false,
+      statement = watchStatements(),
     ): Promise<T> {
       const asked = sql();
-      const statement = watchStatements();
       let abandoned = false;
       const answer = pinned
         ? call(statement.of(asked))
@@ -84,7 +84,7 @@ export async function openPool(
             return call(statement.of(tx));
           }) as Promise<T>);
       const ms = Math.min(limitMs, MAX_TIMER_MS);
-      const done = write ? keep(asked, ms) : undefined;
+      const done = long ? keep(asked, ms) : undefined;
       try {
         for (;;) {
           let silence: Error | undefined;
@@ -107,14 +107,28 @@ export async function openPool(
       }
     }
 
-    let looking: Promise<void> | undefined;
-    function look(limitMs: number): Promise<void> {
+    let looking: { readonly done: Promise<void>; isWaiting(): boolean } | undefined;
+    async function look(limitMs: number): Promise<void> {
       if (!isInstance(connection)) return run(requirePrimary, limitMs);
       // What postgres.js has not sent yet cannot be taken back: one at a time, or they would pile up.
-      looking ??= run(requirePrimary).finally(() => {
-        looking = undefined;
-      });
-      return withDeadline(looking, limitMs, () => noAnswer(limitMs));
+      if (looking === undefined) {
+        const statement = watchStatements();
+        const done = run(requirePrimary, Number.POSITIVE_INFINITY, false, statement).finally(() => {
+          looking = undefined;
+        });
+        looking = { done, isWaiting: statement.isWaiting };
+      }
+      const { done, isWaiting } = looking;
+      for (;;) {
+        const silence = noAnswer(limitMs);
+        try {
+          return await withDeadline(done, limitMs, () => silence);
+        } catch (error) {
+          // An application that keeps its instance busy says nothing about the server.
+          if (error === silence && isWaiting() && isThere()) continue;
+          throw error;
+        }
+      }
     }
 
     return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S) };
@@ -202,10 +216,11 @@ function ownPool(
       sql,
       /** When the last of the calls that may take long has to be done, by the monotonic clock. */
       kept: new Set<number>(),
-      retire(timeoutSeconds: number) {
+      retire() {
         if (current !== opened || ended) return;
         current = undefined;
-        const done = opened.end(timeoutSeconds).finally(() => retiring.delete(retired));
+        const left = (Math.max(...opened.kept) - performance.now()) / 1000;
+        const done = opened.end(Math.max(CLOSE_TIMEOUT_S, left)).finally(() => retiring.delete(retired));
         const retired = { done, hangUp: dialer.hangUp };
         retiring.add(retired);
       },
@@ -216,7 +231,7 @@ function ownPool(
     };
     const dialer = createDialer({
       given: options.socket,
-      onLost: () => opened.retire(CLOSE_TIMEOUT_S),
+      onLost: () => opened.retire(),
     });
     // Several hosts have to be told apart for each connection, which is left to postgres.js.
     if (options.host.length === 1) options.socket = dialer.open;
@@ -231,9 +246,7 @@ function ownPool(
       return current.sql;
     },
     abandon(sql) {
-      if (current?.sql !== sql) return;
-      const left = (Math.max(...current.kept) - performance.now()) / 1000;
-      current.retire(Math.max(CLOSE_TIMEOUT_S, left));
+      if (current?.sql === sql) current.retire();
     },
     keep(sql, limitMs) {
       const kept = current?.sql === sql ? current.kept : undefined;

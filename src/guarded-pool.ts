@@ -64,7 +64,7 @@ export function guardPool(
   ): Promise<T> {
     const limitMs = write ? Math.max(deadlineMs, callTimeoutMs) : callTimeoutMs * weight;
     try {
-      return await pool.run(call, limitMs, write);
+      return await pool.run(call, limitMs, write || weight > 1);
     } catch (error) {
       if (closed || !isAbsence(error)) throw error;
       breaker.look();

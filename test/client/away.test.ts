@@ -34,6 +34,12 @@ const open = (options: Partial<ModuleCacheOptions> = {}) =>
 const fill = ({ cache }: Peer, path = 'a.ts', body = 'old') =>
   cache.getOrProduce({ realm, path }, making(body));
 
+/** As an object: of a URL postgres.js takes `max` for text, and opens one connection. */
+function optionsOf(url: string, max: number) {
+  const { hostname, port, pathname, username, password } = new URL(url);
+  return { host: hostname, port: Number(port), database: pathname.slice(1), username, password, max };
+}
+
 function leave(): void {
   proxy.door = 'close';
   proxy.cut();
@@ -307,6 +313,58 @@ describe('calls that may take long', () => {
     }
   });
 
+  test('a large read is not cut off because a small one was given up', async () => {
+    const peer = await open({ connection: optionsOf(database.url, 2), callTimeoutMs: 2_000 });
+    const lock = await database.sql.reserve();
+    try {
+      await lock`begin`;
+      await lock`lock table module_cache._artifacts in access exclusive mode`;
+      const requests = Array.from({ length: 10_000 }, (_, n) => ({ realm, path: `${n}.ts` }));
+      const reading = peer.cache.getMany(requests).catch((error: unknown) => error);
+      await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
+      const began = performance.now();
+      await until(() => performance.now() - began > 6_000, {
+        timeoutMs: 10_000,
+        what: 'others have been cut off',
+      });
+      await lock`rollback`;
+      expect(await reading).toMatchObject({ length: 10_000 });
+    } finally {
+      await lock`rollback`;
+      lock.release();
+    }
+  }, 30_000);
+
+  test('an invalidation is not cut off because another connection of the pool was lost', async () => {
+    const peer = await open({
+      connection: optionsOf(database.url, 2),
+      heartbeatMs: 200,
+      maxStalenessMs: 5_000,
+    });
+    await Promise.all(['a.ts', 'b.ts'].map((path) => peer.cache.get({ realm, path })));
+    const lock = await database.sql.reserve();
+    try {
+      await lock`begin`;
+      await lock`lock table module_cache._invalidations in access exclusive mode`;
+      const invalidating = peer.cache.invalidate(realm, ['a.ts']).catch((error: unknown) => error);
+      const ofPool = () => database.sql`
+        select pid from pg_stat_activity
+        where application_name = ${peer.name} and query like '%module_cache.get%' and state = 'idle'`;
+      await until(async () => (await ofPool()).length === 1, { what: 'the other one waits' });
+      for (const { pid } of await ofPool()) await database.sql`select pg_terminate_backend(${pid})`;
+      const began = performance.now();
+      await until(() => performance.now() - began > 6_000, {
+        timeoutMs: 10_000,
+        what: 'others have been cut off',
+      });
+      await lock`rollback`;
+      expect(await invalidating).toMatchObject({ modules: [{ realm, path: 'a.ts' }] });
+    } finally {
+      await lock`rollback`;
+      lock.release();
+    }
+  }, 30_000);
+
   test('a read waits for a connection of the application that is busy, as long as the database is there', async () => {
     const { sql, close } = openInstance(database.url, { max: 1 });
     cleanUps.push(close);
@@ -316,6 +374,24 @@ describe('calls that may take long', () => {
     expect(peer.of('away')).toEqual([]);
     await busy;
   });
+});
+
+test('an application that keeps its instance busy does not make the database count as away', async () => {
+  const { sql, close } = openInstance(database.url, { max: 1 });
+  cleanUps.push(close);
+  const peer = await openPeer({ connection: sql, callTimeoutMs: 200 });
+  const busy = sql.begin((tx) => tx`select pg_sleep(2)`);
+  await until(
+    async () =>
+      (await database.sql`select from pg_stat_activity where query like 'select pg_sleep(2)%'`).length > 0,
+    { what: 'it is busy' },
+  );
+  await database.sql`
+    select pg_terminate_backend(pid) from pg_stat_activity where application_name = ${peer.name}`;
+  await until(() => peer.of('disconnected').length === 1, { what: 'the dedicated connection is lost' });
+  expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
+  expect(peer.of('away')).toEqual([]);
+  await busy;
 });
 
 test('it is known without any call, once the dedicated connection is lost', async () => {

@@ -4,6 +4,12 @@ export const batch = {
   file: 'src/batch.ts',
   guards: [
     {
+      name: 'a batch of which not all can begin leaves nothing on its way',
+      text: '        question.withdraw(error);\n',
+      without: '',
+      test: ['test/client/batch.test.ts', 'a batch of which not all can begin leaves nothing on its way'],
+    },
+    {
       name: 'a batch is one question',
       text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });',
       without: 'const rows = await Promise.all(ids.map((id) => pool.run((sql) => calls.get(sql, id))));',
@@ -11,11 +17,11 @@ export const batch = {
     },
     {
       name: 'the flights of a batch begin before the database is asked',
-      text: `      const boarded = [...wanted].map(([name, id]) => {
-        const [flight] = context.board(id, strong, () => question.add(id));`,
-      without: `      const early = await askFor([...wanted.values()]);
-      const boarded = [...wanted].map(([name, id], index) => {
-        const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
+      text: `        for (const [name, id] of wanted) {
+          const [flight] = context.board(id, strong, () => question.add(id));`,
+      without: `        const early = await askFor([...wanted.values()]);
+        for (const [index, [name, id]] of [...wanted].entries()) {
+          const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
       test: [
         GET_MANY,
         'trap: the answer of a batch reaches the process after the notification that outdates it (a dependency)',
@@ -23,11 +29,11 @@ export const batch = {
     },
     {
       name: 'a drop-all voids a batch that is on its way',
-      text: `      const boarded = [...wanted].map(([name, id]) => {
-        const [flight] = context.board(id, strong, () => question.add(id));`,
-      without: `      const early = await askFor([...wanted.values()]);
-      const boarded = [...wanted].map(([name, id], index) => {
-        const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
+      text: `        for (const [name, id] of wanted) {
+          const [flight] = context.board(id, strong, () => question.add(id));`,
+      without: `        const early = await askFor([...wanted.values()]);
+        for (const [index, [name, id]] of [...wanted].entries()) {
+          const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
       test: [GET_MANY, 'trap: everything was dropped while a batch was on its way, and it is put back'],
     },
     {

@@ -58,7 +58,13 @@ export const guardedPool = {
       name: 'a write has all the time there is',
       text: 'write ? Math.max(deadlineMs, callTimeoutMs) : ',
       without: '',
-      test: [AWAY, 'an invalidation is not cut off'],
+      test: [AWAY, 'an invalidation is not cut off, and other calls that fail do not cut it off'],
+    },
+    {
+      name: 'a large read has its time, whatever becomes of others',
+      text: 'write || weight > 1',
+      without: 'write',
+      test: [AWAY, 'a large read is not cut off because a small one was given up'],
     },
   ],
 };
@@ -101,6 +107,18 @@ export const silence = {
       text: '            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;\n',
       without: '',
       test: [AWAY, 'a read waits for a connection of the application that is busy'],
+    },
+    {
+      name: 'an application that keeps its instance busy does not make the database count as away',
+      text: '          if (error === silence && isWaiting() && isThere()) continue;\n',
+      without: '',
+      test: [AWAY, 'an application that keeps its instance busy does not make the database count as away'],
+    },
+    {
+      name: 'a lost connection leaves other calls their time',
+      text: 'opened.end(Math.max(CLOSE_TIMEOUT_S, left))',
+      without: 'opened.end(Math.min(CLOSE_TIMEOUT_S, Math.max(CLOSE_TIMEOUT_S, left)))',
+      test: [AWAY, 'an invalidation is not cut off because another connection of the pool was lost'],
     },
   ],
 };
