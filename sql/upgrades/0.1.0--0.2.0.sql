@@ -59,7 +59,14 @@ $$;
 create or replace function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
   language sql immutable parallel safe
 begin atomic
-  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+  select hashtextextended(
+    case
+      when strpos(canonical_path, '.d.ts') > 0 then
+        regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+      else
+        regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+    end,
+    1);
 end;
 
 comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
