@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:4aaa4499231ca9a1c22f02282ad71c240cf9ed26
+--! Hash: sha1:753276dd8c55b579e8b544231fe696586462dd41
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -64,7 +64,14 @@ $$;
 create or replace function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
   language sql immutable parallel safe
 begin atomic
-  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+  select hashtextextended(
+    case
+      when strpos(canonical_path, '.d.ts') > 0 then
+        regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+      else
+        regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+    end,
+    1);
 end;
 
 comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
@@ -1124,17 +1131,23 @@ create function module_cache._is_worth_it(epoch uuid, floor xid8, next_floor xid
   set jit to off
 as $$
 declare
-  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  c_much constant integer := 100000;
+  v_garbage constant bigint := (
+    select coalesce(sum(cardinality(i.canonical_paths) + 1), 0)
+    from (
+      select l.canonical_paths from module_cache._invalidations l where l.xid < next_floor order by l.xid limit c_much
+    ) i);
   v_artifacts constant bigint := (
     select count(*)
     from (
       select
       from module_cache._artifacts a
       where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
-      limit 10 * v_garbage + 1
+      limit 10 * least(v_garbage, c_much) + 1
     ) a);
 begin
-  return v_artifacts <= 10 * v_garbage
+  return v_garbage >= c_much
+    or v_artifacts <= 10 * v_garbage
     or exists (
       select
       from module_cache._invalidations i
@@ -1208,9 +1221,9 @@ begin
   v_rows := array(
     select a.ctid from module_cache._artifacts a
     where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
     limit batch);
   with candidates as materialized (
@@ -1227,14 +1240,20 @@ begin
   select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
   perform set_config('module_cache.collecting', '', true);
 
+  -- The rows are locked, and a put that wants one of them cannot wait for long: the rest is for another call.
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  if cardinality(v_rows) >= batch then
+    return;
+  end if;
+
   -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
-  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+  if v_next_floor > v_floor then
     insert into module_cache._floors values (epoch, v_next_floor);
     v_floor := v_next_floor;
   end if;
 
-  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
-  -- from by an id that was not given out yet.
   delete from module_cache._floors f
   where case f.epoch
       when _collect.epoch then f.floor < v_floor
@@ -1242,27 +1261,43 @@ begin
     end;
   with deleted as (
     delete from module_cache._generations g
-    where g.ctid = any (array(
-      select d.ctid from module_cache._generations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where g.ctid = any (array(select d.ctid from module_cache._generations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into generations from deleted;
   with deleted as (
     delete from module_cache._invalidations i
-    where i.ctid = any (array(
-      select d.ctid from module_cache._invalidations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where i.ctid = any (array(select d.ctid from module_cache._invalidations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into invalidations from deleted;
-  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+  if generations >= batch or invalidations >= batch then
+    return;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet. No index finds them, so they come last.
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - generations))
+    returning 1
+  )
+  select count(*) + generations into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - invalidations))
+    returning 1
+  )
+  select count(*) + invalidations into invalidations from deleted;
+  complete := generations < batch and invalidations < batch;
 end;
 $$;
 
