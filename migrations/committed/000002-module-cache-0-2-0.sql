@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:753276dd8c55b579e8b544231fe696586462dd41
+--! Hash: sha1:1e8eb88a47b9f63f9ead46b375e4909ae808fdf6
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1427,29 +1427,74 @@ comment on function module_cache.grant_roles() is
   'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
 
 /*
- * What is stored covers less than the same keys do from now on, and so does what transactions that are still open have
- * invalidated. All that was made until now is void, and while there are such transactions what is made beside them.
+ * What is stored covers less than the same keys do from now on, and so does what transactions invalidate that do not see
+ * this upgrade yet. Whoever asks the log or puts next voids it all, when every such transaction has begun.
  */
-do $$
+create or replace function module_cache._renew_epoch() returns uuid
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
 declare
-  v_is_busy constant boolean := exists (
-    select
-    from pg_locks l
-    where l.relation = 'module_cache._generations'::regclass
-      and l.database = (select d.oid from pg_database d where d.datname = current_database())
-      and l.mode = 'RowExclusiveLock'
-      and l.pid is distinct from pg_backend_pid());
+  v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
+  v_epoch uuid;
+  v_is_upgraded boolean;
+  v_is_busy boolean;
 begin
-  if v_is_busy then
-    perform module_cache._ensure_epoch();
-    insert into module_cache._floors (epoch, floor) select e.epoch, pg_current_xact_id() from module_cache._epoch() e;
+  select e.epoch, e.server_started_at = '-infinity' into v_epoch, v_is_upgraded
+  from module_cache._epochs e
+  where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
+
+  if not found then
+    v_epoch := gen_random_uuid();
+    insert into module_cache._epochs
+    values (v_epoch, '', '0', v_system_identifier, '-infinity');
+    -- A prepared transaction that invalidated may have survived the crash that took its generation along. As long as
+    -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
+    if exists (select from pg_prepared_xacts p where p.database = current_database()) then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  elsif v_is_upgraded then
+    -- What was stored may cover less than the same keys do now, and so may what the functions of before have invalidated
+    -- in transactions that are still open. They have begun by now, so as long as they last nothing counts as live.
+    v_is_busy := exists (
+      select
+      from pg_locks l
+      join pg_locks x on x.virtualtransaction = l.virtualtransaction
+      where l.relation = 'module_cache._epochs'::regclass
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.pid is distinct from pg_backend_pid()
+        and x.locktype = 'transactionid'
+        and x.mode = 'ExclusiveLock');
+    if v_is_busy then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+    end if;
+    if v_is_busy
+      or exists (select from module_cache._artifacts)
+      or exists (select from module_cache._generations)
+    then
+      insert into module_cache._generations (key, xid, epoch)
+      values (module_cache._global_hash(), pg_current_xact_id(), v_epoch);
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
   end if;
-  if v_is_busy
-    or exists (select from module_cache._artifacts)
-    or exists (select from module_cache._generations)
-  then
-    perform module_cache.clear_all();
-  end if;
+
+  delete from module_cache._epochs e where e.epoch <> v_epoch or e.xmin <> e.written_by and e.written_by <> '0';
+  update module_cache._epochs e
+  set life = replace(v_epoch::text, '-', '') || '-' ||
+        to_hex((extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint),
+      server_started_at = pg_postmaster_start_time()
+  where e.epoch = v_epoch;
+  update module_cache._epochs e set written_by = e.xmin where e.epoch = v_epoch;
+  return v_epoch;
+end;
+$$;
+
+do $$
+begin
+  -- Twice, because the row names its own xmin.
+  update module_cache._epochs e set server_started_at = '-infinity' where e.xmin = e.written_by;
+  update module_cache._epochs e set written_by = e.xmin where e.server_started_at = '-infinity';
 end;
 $$;
 
