@@ -592,6 +592,7 @@ CREATE OR REPLACE FUNCTION module_cache._elect_collector(patience interval)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET lock_timeout TO '100ms'
 AS $function$
 begin
   return module_cache._holds_claim(module_cache._collector_key())

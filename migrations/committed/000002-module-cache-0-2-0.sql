@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:1e8eb88a47b9f63f9ead46b375e4909ae808fdf6
+--! Hash: sha1:d04ee088426519623e288d2339ffd1c994344cb2
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1061,6 +1061,7 @@ comment on function module_cache._collector_key() is 'The advisory lock of the o
 create function module_cache._elect_collector(patience interval) returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
+  set lock_timeout to '100ms'
 as $$
 begin
   return module_cache._holds_claim(module_cache._collector_key())

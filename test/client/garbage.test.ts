@@ -367,3 +367,23 @@ test('a batch reads about as much as it collects, so that a process which has mu
   expect(batches).toBeLessThan(30);
   expect(await logRows()).toBe(1);
 });
+
+test('a table of the collector that is locked for long costs no process its dedicated connection', async () => {
+  const { sql } = database;
+  const peer = await openPeer({ ...often, connection: database.url });
+  await until(async () => (await collectors())[0], { what: 'one is elected' });
+  const locker = await sql.reserve();
+  await locker`begin`;
+  await locker`lock table module_cache._snapshots in access exclusive mode`;
+  await sql.begin(async (tx) => {
+    await tx`set local statement_timeout to '3s'`;
+    await expect(
+      tx.savepoint((s) => s`select module_cache._elect_collector('1 minute')`),
+    ).rejects.toMatchObject({
+      code: '55P03',
+    });
+  });
+  await locker`rollback`;
+  locker.release();
+  expect(peer.of('disconnected')).toEqual([]);
+});
