@@ -351,9 +351,9 @@ begin
   v_rows := array(
     select a.ctid from module_cache._artifacts a
     where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
     limit batch);
   with candidates as materialized (
@@ -370,14 +370,20 @@ begin
   select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
   perform set_config('module_cache.collecting', '', true);
 
+  -- The rows are locked, and a put that wants one of them cannot wait for long: the rest is for another call.
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  if cardinality(v_rows) >= batch then
+    return;
+  end if;
+
   -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
-  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+  if v_next_floor > v_floor then
     insert into module_cache._floors values (epoch, v_next_floor);
     v_floor := v_next_floor;
   end if;
 
-  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
-  -- from by an id that was not given out yet.
   delete from module_cache._floors f
   where case f.epoch
       when _collect.epoch then f.floor < v_floor
@@ -385,27 +391,43 @@ begin
     end;
   with deleted as (
     delete from module_cache._generations g
-    where g.ctid = any (array(
-      select d.ctid from module_cache._generations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where g.ctid = any (array(select d.ctid from module_cache._generations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into generations from deleted;
   with deleted as (
     delete from module_cache._invalidations i
-    where i.ctid = any (array(
-      select d.ctid from module_cache._invalidations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where i.ctid = any (array(select d.ctid from module_cache._invalidations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into invalidations from deleted;
-  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+  if generations >= batch or invalidations >= batch then
+    return;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet. No index finds them, so they come last.
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - generations))
+    returning 1
+  )
+  select count(*) + generations into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - invalidations))
+    returning 1
+  )
+  select count(*) + invalidations into invalidations from deleted;
+  complete := generations < batch and invalidations < batch;
 end;
 $function$;
 
@@ -570,6 +592,7 @@ CREATE OR REPLACE FUNCTION module_cache._elect_collector(patience interval)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET lock_timeout TO '100ms'
 AS $function$
 begin
   return module_cache._holds_claim(module_cache._collector_key())
@@ -950,17 +973,23 @@ CREATE OR REPLACE FUNCTION module_cache._is_worth_it(epoch uuid, floor xid8, nex
  SET jit TO 'off'
 AS $function$
 declare
-  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  c_much constant integer := 100000;
+  v_garbage constant bigint := (
+    select coalesce(sum(cardinality(i.canonical_paths) + 1), 0)
+    from (
+      select l.canonical_paths from module_cache._invalidations l where l.xid < next_floor order by l.xid limit c_much
+    ) i);
   v_artifacts constant bigint := (
     select count(*)
     from (
       select
       from module_cache._artifacts a
       where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
-      limit 10 * v_garbage + 1
+      limit 10 * least(v_garbage, c_much) + 1
     ) a);
 begin
-  return v_artifacts <= 10 * v_garbage
+  return v_garbage >= c_much
+    or v_artifacts <= 10 * v_garbage
     or exists (
       select
       from module_cache._invalidations i
@@ -1005,7 +1034,11 @@ CREATE OR REPLACE FUNCTION module_cache._module_hash(realm_url text, canonical_p
  LANGUAGE sql
  IMMUTABLE PARALLEL SAFE
 BEGIN ATOMIC
- SELECT hashtextextended(module_cache._dependency_key((realm_url || canonical_path)), (1)::bigint) AS hashtextextended;
+ SELECT hashtextextended(
+         CASE
+             WHEN (strpos(canonical_path, '.d.ts'::text) > 0) THEN regexp_replace((realm_url || canonical_path), '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$'::text, ''::text)
+             ELSE regexp_replace((realm_url || canonical_path), '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$'::text, ''::text)
+         END, (1)::bigint) AS hashtextextended;
 END;
 
 CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
@@ -1165,8 +1198,10 @@ AS $function$
 declare
   v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
   v_epoch uuid;
+  v_is_upgraded boolean;
+  v_is_busy boolean;
 begin
-  select e.epoch into v_epoch
+  select e.epoch, e.server_started_at = '-infinity' into v_epoch, v_is_upgraded
   from module_cache._epochs e
   where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
 
@@ -1178,6 +1213,29 @@ begin
     -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
     if exists (select from pg_prepared_xacts p where p.database = current_database()) then
       insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  elsif v_is_upgraded then
+    -- What was stored may cover less than the same keys do now, and so may what the functions of before have invalidated
+    -- in transactions that are still open. They have begun by now, so as long as they last nothing counts as live.
+    v_is_busy := exists (
+      select
+      from pg_locks l
+      join pg_locks x on x.virtualtransaction = l.virtualtransaction
+      where l.relation = 'module_cache._epochs'::regclass
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.pid is distinct from pg_backend_pid()
+        and x.locktype = 'transactionid'
+        and x.mode = 'ExclusiveLock');
+    if v_is_busy then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+    end if;
+    if v_is_busy
+      or exists (select from module_cache._artifacts)
+      or exists (select from module_cache._generations)
+    then
+      insert into module_cache._generations (key, xid, epoch)
+      values (module_cache._global_hash(), pg_current_xact_id(), v_epoch);
       insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
     end if;
   end if;

@@ -100,11 +100,19 @@ comment on function module_cache._declared_key(text, text) is
  *
  * One realm can lie in the URL of another, and a key does not tell. So the cover key of a module is made from its URL
  * alone, wherever its realm ends: `index.ts` of https://example.com/a/ has that of `a/index.ts` of https://example.com/.
+ * All that a key of it could lose at its end is left out, a slash as well: who declared `a/` means what is named `a/`.
  */
 create function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
   language sql immutable parallel safe
 begin atomic
-  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+  select hashtextextended(
+    case
+      when strpos(canonical_path, '.d.ts') > 0 then
+        regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+      else
+        regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+    end,
+    1);
 end;
 
 create function module_cache._realm_hash(realm_url text) returns bigint

@@ -50,8 +50,10 @@ as $$
 declare
   v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
   v_epoch uuid;
+  v_is_upgraded boolean;
+  v_is_busy boolean;
 begin
-  select e.epoch into v_epoch
+  select e.epoch, e.server_started_at = '-infinity' into v_epoch, v_is_upgraded
   from module_cache._epochs e
   where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
 
@@ -63,6 +65,29 @@ begin
     -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
     if exists (select from pg_prepared_xacts p where p.database = current_database()) then
       insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  elsif v_is_upgraded then
+    -- What was stored may cover less than the same keys do now, and so may what the functions of before have invalidated
+    -- in transactions that are still open. They have begun by now, so as long as they last nothing counts as live.
+    v_is_busy := exists (
+      select
+      from pg_locks l
+      join pg_locks x on x.virtualtransaction = l.virtualtransaction
+      where l.relation = 'module_cache._epochs'::regclass
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.pid is distinct from pg_backend_pid()
+        and x.locktype = 'transactionid'
+        and x.mode = 'ExclusiveLock');
+    if v_is_busy then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+    end if;
+    if v_is_busy
+      or exists (select from module_cache._artifacts)
+      or exists (select from module_cache._generations)
+    then
+      insert into module_cache._generations (key, xid, epoch)
+      values (module_cache._global_hash(), pg_current_xact_id(), v_epoch);
       insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
     end if;
   end if;

@@ -108,6 +108,7 @@ comment on function module_cache._collector_key() is 'The advisory lock of the o
 create function module_cache._elect_collector(patience interval) returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
+  set lock_timeout to '100ms'
 as $$
 begin
   return module_cache._holds_claim(module_cache._collector_key())

@@ -57,17 +57,23 @@ create function module_cache._is_worth_it(epoch uuid, floor xid8, next_floor xid
   set jit to off
 as $$
 declare
-  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  c_much constant integer := 100000;
+  v_garbage constant bigint := (
+    select coalesce(sum(cardinality(i.canonical_paths) + 1), 0)
+    from (
+      select l.canonical_paths from module_cache._invalidations l where l.xid < next_floor order by l.xid limit c_much
+    ) i);
   v_artifacts constant bigint := (
     select count(*)
     from (
       select
       from module_cache._artifacts a
       where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
-      limit 10 * v_garbage + 1
+      limit 10 * least(v_garbage, c_much) + 1
     ) a);
 begin
-  return v_artifacts <= 10 * v_garbage
+  return v_garbage >= c_much
+    or v_artifacts <= 10 * v_garbage
     or exists (
       select
       from module_cache._invalidations i
@@ -141,9 +147,9 @@ begin
   v_rows := array(
     select a.ctid from module_cache._artifacts a
     where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
     limit batch);
   with candidates as materialized (
@@ -160,14 +166,20 @@ begin
   select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
   perform set_config('module_cache.collecting', '', true);
 
+  -- The rows are locked, and a put that wants one of them cannot wait for long: the rest is for another call.
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  if cardinality(v_rows) >= batch then
+    return;
+  end if;
+
   -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
-  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+  if v_next_floor > v_floor then
     insert into module_cache._floors values (epoch, v_next_floor);
     v_floor := v_next_floor;
   end if;
 
-  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
-  -- from by an id that was not given out yet.
   delete from module_cache._floors f
   where case f.epoch
       when _collect.epoch then f.floor < v_floor
@@ -175,27 +187,43 @@ begin
     end;
   with deleted as (
     delete from module_cache._generations g
-    where g.ctid = any (array(
-      select d.ctid from module_cache._generations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where g.ctid = any (array(select d.ctid from module_cache._generations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into generations from deleted;
   with deleted as (
     delete from module_cache._invalidations i
-    where i.ctid = any (array(
-      select d.ctid from module_cache._invalidations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where i.ctid = any (array(select d.ctid from module_cache._invalidations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into invalidations from deleted;
-  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+  if generations >= batch or invalidations >= batch then
+    return;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet. No index finds them, so they come last.
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - generations))
+    returning 1
+  )
+  select count(*) + generations into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - invalidations))
+    returning 1
+  )
+  select count(*) + invalidations into invalidations from deleted;
+  complete := generations < batch and invalidations < batch;
 end;
 $$;
 

@@ -30,6 +30,7 @@ const extensionsAndIndex =
   /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)\/index)+$/s;
 const extensions = /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$/;
 const finalSlashes = /\/+$/;
+const coverEnd = /((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|\/index|\/)+$/;
 
 /** Lower-cases scheme and host. Returns null for what is no realm: a URL with a host part, ending in `/`. */
 export function normalizeRealm(realm: string): string | null {
@@ -83,9 +84,10 @@ export function normalizeDependency(realm: string, key: string): string | null {
 
 /**
  * Key of a module for coverage, made from its URL alone: one realm can lie in the URL of another, and `index.ts` of
- * `https://example.com/a/` is `a/index.ts` of `https://example.com/`.
+ * `https://example.com/a/` is `a/index.ts` of `https://example.com/`. All that a key could lose at its end is left out.
  */
-export const moduleCover = (realm: string, path: string): string => `m${dependencyKeyOf(realm + path)}`;
+export const moduleCover = (realm: string, path: string): string =>
+  `m${(realm + path).replace(coverEnd, '')}`;
 export const realmCover = (realm: string): string => `r${realm}`;
 export const GLOBAL_COVER = 'g';
 

@@ -59,7 +59,14 @@ $$;
 create or replace function module_cache._module_hash(realm_url text, canonical_path text) returns bigint
   language sql immutable parallel safe
 begin atomic
-  select hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);
+  select hashtextextended(
+    case
+      when strpos(canonical_path, '.d.ts') > 0 then
+        regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+      else
+        regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
+    end,
+    1);
 end;
 
 comment on function module_cache._module_hash(text, text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
@@ -1158,6 +1165,7 @@ comment on function module_cache._collector_key() is 'The advisory lock of the o
 create function module_cache._elect_collector(patience interval) returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
+  set lock_timeout to '100ms'
 as $$
 begin
   return module_cache._holds_claim(module_cache._collector_key())
@@ -1228,17 +1236,23 @@ create function module_cache._is_worth_it(epoch uuid, floor xid8, next_floor xid
   set jit to off
 as $$
 declare
-  v_garbage constant bigint := (select count(*) from module_cache._generations g where g.xid < next_floor);
+  c_much constant integer := 100000;
+  v_garbage constant bigint := (
+    select coalesce(sum(cardinality(i.canonical_paths) + 1), 0)
+    from (
+      select l.canonical_paths from module_cache._invalidations l where l.xid < next_floor order by l.xid limit c_much
+    ) i);
   v_artifacts constant bigint := (
     select count(*)
     from (
       select
       from module_cache._artifacts a
       where a.epoch = _is_worth_it.epoch and pg_snapshot_xmin(a.snapshot) < next_floor
-      limit 10 * v_garbage + 1
+      limit 10 * least(v_garbage, c_much) + 1
     ) a);
 begin
-  return v_artifacts <= 10 * v_garbage
+  return v_garbage >= c_much
+    or v_artifacts <= 10 * v_garbage
     or exists (
       select
       from module_cache._invalidations i
@@ -1312,9 +1326,9 @@ begin
   v_rows := array(
     select a.ctid from module_cache._artifacts a
     where a.epoch = _collect.epoch and pg_snapshot_xmin(a.snapshot) < v_next_floor
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.expires_at <= clock_timestamp()
-    union
+    union all
     select a.ctid from module_cache._artifacts a where a.epoch < _collect.epoch or a.epoch > _collect.epoch
     limit batch);
   with candidates as materialized (
@@ -1331,14 +1345,20 @@ begin
   select (select count(*) from deleted), (select count(*) from moved) into artifacts, renewed;
   perform set_config('module_cache.collecting', '', true);
 
+  -- The rows are locked, and a put that wants one of them cannot wait for long: the rest is for another call.
+  generations := 0;
+  invalidations := 0;
+  complete := false;
+  if cardinality(v_rows) >= batch then
+    return;
+  end if;
+
   -- An artifact that was skipped because somebody holds it falls below the floor, which costs a miss.
-  if cardinality(v_rows) < batch and v_next_floor > v_floor then
+  if v_next_floor > v_floor then
     insert into module_cache._floors values (epoch, v_next_floor);
     v_floor := v_next_floor;
   end if;
 
-  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
-  -- from by an id that was not given out yet.
   delete from module_cache._floors f
   where case f.epoch
       when _collect.epoch then f.floor < v_floor
@@ -1346,27 +1366,43 @@ begin
     end;
   with deleted as (
     delete from module_cache._generations g
-    where g.ctid = any (array(
-      select d.ctid from module_cache._generations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where g.ctid = any (array(select d.ctid from module_cache._generations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into generations from deleted;
   with deleted as (
     delete from module_cache._invalidations i
-    where i.ctid = any (array(
-      select d.ctid from module_cache._invalidations d
-      where d.xid < v_floor
-        or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
-        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
-      limit batch))
+    where i.ctid = any (array(select d.ctid from module_cache._invalidations d where d.xid < v_floor limit batch))
     returning 1
   )
   select count(*) into invalidations from deleted;
-  complete := cardinality(v_rows) < batch and generations < batch and invalidations < batch;
+  if generations >= batch or invalidations >= batch then
+    return;
+  end if;
+
+  -- Rows of other lives go as well, as long as this is the current one. A row without an epoch shows where it comes
+  -- from by an id that was not given out yet. No index finds them, so they come last.
+  with deleted as (
+    delete from module_cache._generations g
+    where g.ctid = any (array(
+      select d.ctid from module_cache._generations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - generations))
+    returning 1
+  )
+  select count(*) + generations into generations from deleted;
+  with deleted as (
+    delete from module_cache._invalidations i
+    where i.ctid = any (array(
+      select d.ctid from module_cache._invalidations d
+      where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)
+        or d.xid >= pg_snapshot_xmax(pg_current_snapshot()) and d.xid is distinct from pg_current_xact_id_if_assigned()
+      limit batch - invalidations))
+    returning 1
+  )
+  select count(*) + invalidations into invalidations from deleted;
+  complete := generations < batch and invalidations < batch;
 end;
 $$;
 
@@ -1496,29 +1532,74 @@ comment on function module_cache.grant_roles() is
   'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
 
 /*
- * What is stored covers less than the same keys do from now on, and so does what transactions that are still open have
- * invalidated. All that was made until now is void, and while there are such transactions what is made beside them.
+ * What is stored covers less than the same keys do from now on, and so does what transactions invalidate that do not see
+ * this upgrade yet. Whoever asks the log or puts next voids it all, when every such transaction has begun.
  */
-do $$
+create or replace function module_cache._renew_epoch() returns uuid
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
 declare
-  v_is_busy constant boolean := exists (
-    select
-    from pg_locks l
-    where l.relation = 'module_cache._generations'::regclass
-      and l.database = (select d.oid from pg_database d where d.datname = current_database())
-      and l.mode = 'RowExclusiveLock'
-      and l.pid is distinct from pg_backend_pid());
+  v_system_identifier constant bigint := (select c.system_identifier from pg_control_system() c);
+  v_epoch uuid;
+  v_is_upgraded boolean;
+  v_is_busy boolean;
 begin
-  if v_is_busy then
-    perform module_cache._ensure_epoch();
-    insert into module_cache._floors (epoch, floor) select e.epoch, pg_current_xact_id() from module_cache._epoch() e;
+  select e.epoch, e.server_started_at = '-infinity' into v_epoch, v_is_upgraded
+  from module_cache._epochs e
+  where e.xmin = e.written_by and e.system_identifier = v_system_identifier;
+
+  if not found then
+    v_epoch := gen_random_uuid();
+    insert into module_cache._epochs
+    values (v_epoch, '', '0', v_system_identifier, '-infinity');
+    -- A prepared transaction that invalidated may have survived the crash that took its generation along. As long as
+    -- it is open no snapshot has an xmin above this floor, so nothing counts as live.
+    if exists (select from pg_prepared_xacts p where p.database = current_database()) then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
+  elsif v_is_upgraded then
+    -- What was stored may cover less than the same keys do now, and so may what the functions of before have invalidated
+    -- in transactions that are still open. They have begun by now, so as long as they last nothing counts as live.
+    v_is_busy := exists (
+      select
+      from pg_locks l
+      join pg_locks x on x.virtualtransaction = l.virtualtransaction
+      where l.relation = 'module_cache._epochs'::regclass
+        and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.pid is distinct from pg_backend_pid()
+        and x.locktype = 'transactionid'
+        and x.mode = 'ExclusiveLock');
+    if v_is_busy then
+      insert into module_cache._floors values (v_epoch, pg_current_xact_id());
+    end if;
+    if v_is_busy
+      or exists (select from module_cache._artifacts)
+      or exists (select from module_cache._generations)
+    then
+      insert into module_cache._generations (key, xid, epoch)
+      values (module_cache._global_hash(), pg_current_xact_id(), v_epoch);
+      insert into module_cache._invalidations (xid, epoch, scope) values (pg_current_xact_id(), v_epoch, 'global');
+    end if;
   end if;
-  if v_is_busy
-    or exists (select from module_cache._artifacts)
-    or exists (select from module_cache._generations)
-  then
-    perform module_cache.clear_all();
-  end if;
+
+  delete from module_cache._epochs e where e.epoch <> v_epoch or e.xmin <> e.written_by and e.written_by <> '0';
+  update module_cache._epochs e
+  set life = replace(v_epoch::text, '-', '') || '-' ||
+        to_hex((extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint),
+      server_started_at = pg_postmaster_start_time()
+  where e.epoch = v_epoch;
+  update module_cache._epochs e set written_by = e.xmin where e.epoch = v_epoch;
+  return v_epoch;
+end;
+$$;
+
+do $$
+begin
+  -- Twice, because the row names its own xmin.
+  update module_cache._epochs e set server_started_at = '-infinity' where e.xmin = e.written_by;
+  update module_cache._epochs e set written_by = e.xmin where e.server_started_at = '-infinity';
 end;
 $$;
 

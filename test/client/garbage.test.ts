@@ -5,7 +5,7 @@ import { migrationsUpTo } from '../schema/support/releases.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startServer, temporaryFolder } from '../support/server.js';
 import { until } from '../support/wait.js';
-import { closePeers, gate, making, newRealm, openPeer } from './support/peers.js';
+import { closePeers, gate, making, newRealm, notAsked, openPeer } from './support/peers.js';
 import { endPeers, startPeer } from './support/process-peer.js';
 import { startProxy } from './support/proxy.js';
 
@@ -284,8 +284,9 @@ test('with an older schema a process works as before, and collects once that is 
     what: 'it collects',
   });
   expect(peer.of('warning')).toEqual([]);
-  // The upgrade voids what the older schema has stored.
-  expect(await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('b'))).toMatchObject({ body: 'b' });
+  // What the older one has stored is void.
+  await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('b'));
+  expect(await peer.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked)).toMatchObject({ body: 'b' });
   await peer.cache.close();
 }, 60_000);
 
@@ -331,4 +332,58 @@ test.each([
     code: 'MC107',
     detail: expect.stringContaining(name),
   });
+});
+
+test('a batch reads about as much as it collects, so that a process which has much to do gets it done', async () => {
+  const { sql } = database;
+  await sql`select module_cache.changes_since(null)`;
+  await sql`
+    insert into module_cache._artifacts
+    select ${realm}, n || '.ts', 'transpile', '', '', '{}', '{}', false, null, e.epoch, pg_current_snapshot(),
+      '3', n, 1, '{}', now(), null
+    from generate_series(1, 1000) n, module_cache._epoch() e`;
+  for (let n = 0; n < 20; n += 1) {
+    await sql`
+      select from module_cache.invalidate(${realm}, array(select ${n}::text || '/' || m from generate_series(1, 1000) m))`;
+  }
+  await sql`select module_cache._collect_for_fleet('1 minute', '1 hour', 100)`;
+  await age('10 minutes');
+  // Counts from before may stand in it.
+  const rowsRead = async (tx: typeof sql): Promise<number> => {
+    const [row] = await tx`
+      select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer as rows
+      from pg_stat_xact_all_tables where relname in ('_generations', '_invalidations')`;
+    return row?.rows;
+  };
+  let batches = 0;
+  for (let done = false; !done; batches += 1) {
+    await sql.begin(async (tx) => {
+      const before = await rowsRead(tx as never);
+      const [row] = await tx`select * from module_cache._collect_for_fleet('1 minute', '1 hour', 1000)`;
+      if (!row?.complete) expect((await rowsRead(tx as never)) - before).toBeLessThan(5_000);
+      done = row?.complete;
+    });
+  }
+  expect(batches).toBeLessThan(30);
+  expect(await logRows()).toBe(1);
+});
+
+test('a table of the collector that is locked for long costs no process its dedicated connection', async () => {
+  const { sql } = database;
+  const peer = await openPeer({ ...often, connection: database.url });
+  await until(async () => (await collectors())[0], { what: 'one is elected' });
+  const locker = await sql.reserve();
+  await locker`begin`;
+  await locker`lock table module_cache._snapshots in access exclusive mode`;
+  await sql.begin(async (tx) => {
+    await tx`set local statement_timeout to '3s'`;
+    await expect(
+      tx.savepoint((s) => s`select module_cache._elect_collector('1 minute')`),
+    ).rejects.toMatchObject({
+      code: '55P03',
+    });
+  });
+  await locker`rollback`;
+  locker.release();
+  expect(peer.of('disconnected')).toEqual([]);
 });

@@ -91,6 +91,7 @@ describe('one schema', () => {
     async function expectUpgraded({ sql }: TestDatabase): Promise<void> {
       expect(await sql`select module_cache.schema_version() as version`).toEqual([{ version: VERSION }]);
       expect(await describeSchema(sql)).toBe(expected);
+      await sql`select module_cache.changes_since(null)`;
       // What it covered was too little.
       expect(await sql`select status, body from module_cache.get('https://a.example/', 'a.ts')`).toEqual([
         { status: 'miss', body: null },
@@ -143,6 +144,9 @@ describe('one schema', () => {
       await migrate({ databaseUrl: url });
 
       expect(await sql`select complete, changes from module_cache.changes_since(${start?.cursor})`).toEqual([
+        { complete: false, changes: [] },
+      ]);
+      expect(await sql`select complete, changes from module_cache.changes_since(${start?.cursor})`).toEqual([
         { complete: true, changes: [{ k: 'global', x: expect.any(String) }] },
       ]);
       expect((await read(sql, 'https://a.example/', 'a.ts')).status).toBe('miss');
@@ -166,6 +170,7 @@ describe('one schema', () => {
       await writer`begin`;
       await writer`select module_cache.invalidate(${INNER}, '{index.ts}')`;
       await migrate({ databaseUrl: url });
+      await sql`select module_cache.changes_since(null)`;
       const { token } = await read(sql, INNER, 'index.ts');
       await publish(sql, INNER, 'index.ts', token);
       await publish(sql, 'https://a.example/', 'a.ts', token);
@@ -173,6 +178,30 @@ describe('one schema', () => {
       writer.release();
       expect((await read(sql, INNER, 'index.ts')).status).toBe('miss');
       expect((await read(sql, 'https://a.example/', 'a.ts')).status).toBe('miss');
+    });
+
+    test('trap: what is invalidated between an upgrade and its commit is missed after it', async () => {
+      const { url, sql } = await emptyDatabase();
+      await migrate({ databaseUrl: url, migrationsFolder: migrationsUpTo(1, temporaryFolder()) });
+      await sql`select module_cache.changes_since(null)`;
+      const upgrade = await sql.reserve();
+      const writer = await sql.reserve();
+      await upgrade`begin`;
+      await upgrade.unsafe(upgradeScript('0.1.0'));
+      await writer`begin`;
+      await writer`select module_cache.invalidate(${INNER}, '{index.ts}')`;
+      await upgrade`commit`;
+      upgrade.release();
+      expect((await read(sql, 'https://a.example/', 'a.ts')).token).toBeNull();
+      await sql`select module_cache.changes_since(null)`;
+      const { token } = await read(sql, 'https://a.example/', 'a.ts');
+      expect(await publish(sql, 'https://a.example/', 'a.ts', token)).toEqual([{ reason: 'stale' }]);
+      await writer`commit`;
+      writer.release();
+      expect((await read(sql, 'https://a.example/', 'a.ts')).status).toBe('miss');
+      const later = await read(sql, 'https://a.example/', 'a.ts');
+      expect(await publish(sql, 'https://a.example/', 'a.ts', later.token)).toEqual([{ reason: 'stored' }]);
+      expect((await read(sql, 'https://a.example/', 'a.ts')).status).toBe('hit');
     });
 
     test('by the script', async () => {

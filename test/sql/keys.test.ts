@@ -311,6 +311,7 @@ describe('a key in another realm, of which nobody can say where that realm ends'
     ['https://x.example/a/index/index.ts', 'https://x.example/a/', 'index/index.ts'],
     ['https://x.example/a/', 'https://x.example/a/', 'index.ts'],
     ['https://x.example/a/b/', 'https://x.example/', 'a/b/index.ts'],
+    ['https://x.example/a/b/', 'https://x.example/', 'a/b/'],
     ['https://me.example/npm://b/x.ts', 'https://me.example/', 'npm://b/x.ts'],
     // Realms that lie in the own one.
     ['https://me.example/a/b.ts', 'https://me.example/a/', 'b.ts'],
@@ -320,6 +321,8 @@ describe('a key in another realm, of which nobody can say where that realm ends'
     ['a/index/index', 'https://me.example/a/index/', 'index.ts'],
     ['three.js/index.js', 'https://me.example/three.js/', 'index.js'],
     ['three.js/index.js', 'https://me.example/three.js/', 'index/index.js'],
+    ['a/b/', 'https://me.example/a/', 'b/'],
+    ['a//index//', 'https://me.example/a//', 'index//'],
   ])('%s covers %s with its root module %s', async (key, realm, path) => {
     expect(await covered(key, realm, path)).toEqual({ module: true, realm: true });
   });
@@ -329,7 +332,7 @@ test('whoever declares a URL covers the module that it names, and the realm, in 
   fc.assert(
     fc.property(realms, realms, nasty, (own, realm, name) => {
       const path = normalizePath(realm, name);
-      fc.pre(path !== null && !name.endsWith('/'));
+      fc.pre(path !== null);
       const declaredKey = normalizeDependency(own, realm + path);
       fc.pre(declaredKey !== null);
       const covers = coversOf(own, 'own.ts', [declaredKey as string]);
