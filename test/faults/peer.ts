@@ -22,12 +22,21 @@ const clock = createClock(BigInt(settings.origin));
 const recorder = createRecorder(settings.folder, `peer-${peer}`);
 const random = createRandom(settings.seed + peer);
 const world = createWorld(settings.modules);
-const flushing = setInterval(() => recorder.flush(), 200);
+const flushing = setInterval(() => {
+  recorder.flush();
+  noteInVain();
+}, 200);
 
 // An injected clock: what the process takes for the time of day can be set.
 const timeOfDay = Date.now;
 let clockOffsetMs = 0;
 Date.now = () => timeOfDay() + clockOffsetMs;
+
+function noteInVain(): void {
+  operations += inVain;
+  if (inVain > 0) recorder.write({ type: 'looked in vain', count: inVain });
+  inVain = 0;
+}
 
 const wrong = (what: string): void => recorder.write({ type: 'wrong', at: clock.now(), what });
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
@@ -86,6 +95,7 @@ let artifacts = 0;
 let writes = 0;
 let versions = 0;
 let operations = 0;
+let inVain = 0;
 const allModules = Array.from({ length: world.modules }, (_, module) => module);
 const tokens: { write: number; thing: number; token: string }[] = [];
 const known = new Map<number, Body>();
@@ -301,7 +311,7 @@ async function peekForEver(): Promise<void> {
       const began = clock.now();
       const answer = cache.peek(requestOf(module));
       if (answer !== undefined && answer.status !== 'error') note(module, 'bounded', 0, began, answer);
-      else operations += 1;
+      else inVain += 1;
     }
     await sleep(10);
     await setImmediate();
@@ -320,7 +330,7 @@ async function change(tx: Sql | TransactionSql, thing: number): Promise<Version>
     thing < world.modules && random.chance(0.3)
       ? random.sample(
           allModules.filter((each) => each !== thing),
-          random.integer(0, 4),
+          random.integer(0, settings.imports),
         )
       : undefined;
   const [row] = await tx`
@@ -525,6 +535,7 @@ async function obey(command: Command): Promise<void> {
     ending = true;
     clearInterval(flushing);
     await working;
+    noteInVain();
     await Promise.all([cache.close(), sources.end({ timeout: 1 }), writer.end({ timeout: 1 })]);
     recorder.close();
     send({ type: 'done', number: command.number });

@@ -11,7 +11,7 @@ import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
 import * as sqlGuards from '../protocol/support/guards.js';
 import type { Guard } from '../support/install-script.js';
-import { check } from './checker.js';
+import { check, type Verdict } from './checker.js';
 import { allFaults } from './kinds/index.js';
 import { createConductor, createStorm, quiet } from './support/conductor.js';
 import { putInto } from './support/document.js';
@@ -32,6 +32,7 @@ const program = new Command('soak')
   .option('--operations <n>', 'end earlier, after so many', number, Number.POSITIVE_INFINITY)
   .option('--peers <n>', 'processes', number, 8)
   .option('--modules <n>', 'modules', number, 60)
+  .option('--imports <n>', 'how many a module imports at most', number, 4)
   .option('--faults <kinds>', 'parts of their names, separated by commas; "none" for none', '')
   .option('--faults-per-minute <n>', 'how often one strikes', number, 60)
   .option('--list', 'names the kinds of faults, and ends')
@@ -45,6 +46,7 @@ const program = new Command('soak')
   .option('--client <folder>', 'another build of the client', 'dist')
   .option('--quiet-every <seconds>', 'how often everything has to come to rest and be equal', number, 60)
   .option('--keep', 'keep the history, also if nothing was wrong')
+  .option('--check <folder>', 'run nothing: judge the history that is kept there')
   .option('--json', 'print the verdict as JSON')
   .option(
     '--report <file>',
@@ -56,6 +58,26 @@ const options = program.opts();
 if (options.list) {
   for (const { kind, scope } of allFaults) console.log(`${kind} (${scope})`);
   process.exit(0);
+}
+
+/** Prints it, and puts it where it is asked for. */
+function tell(verdict: Verdict, command: string): void {
+  if (options.json) {
+    const plain = (map: Map<string, unknown>) => Object.fromEntries(map);
+    const { refused, failedReads, recovery } = verdict;
+    const maps = { refused: plain(refused), failedReads: plain(failedReads), recovery: plain(recovery) };
+    console.log(JSON.stringify({ ...verdict, ...maps }));
+    return;
+  }
+  const report = reportOf(verdict, command);
+  console.log(report);
+  if (options.report !== undefined) putInto(options.report, 'run', `\`\`\`\n${command}\n\n${report}\n\`\`\``);
+}
+
+if (options.check !== undefined) {
+  const verdict = await check(options.check);
+  tell(verdict, `npm run soak -- --check ${options.check}`);
+  process.exit(verdict.violationCount > 0 ? 1 : 0);
 }
 
 const wanted = String(options.faults).split(',').filter(Boolean);
@@ -82,6 +104,7 @@ const conductor = await createConductor(
     folder,
     peers: options.peers,
     modules: options.modules,
+    imports: options.imports,
     client: pathToFileURL(client).href,
     oldClient: new URL('../schema/releases/client-0.1.0.mjs', import.meta.url).href,
     without: guardsOf(options.without),
@@ -170,29 +193,14 @@ conductor.recorder.write({
 });
 clearInterval(progress);
 bar?.stop();
-const ranFor = elapsed();
 await conductor.close();
 
-const verdict = await check(folder);
 const command = `npm run soak -- --seed ${options.seed} ${process.argv
   .slice(2)
   .filter((arg, index, all) => arg !== '--seed' && all[index - 1] !== '--seed')
   .join(' ')}`;
-if (options.json) {
-  const plain = (map: Map<string, unknown>) => Object.fromEntries(map);
-  console.log(
-    JSON.stringify({
-      ...verdict,
-      refused: plain(verdict.refused),
-      failedReads: plain(verdict.failedReads),
-      recovery: plain(verdict.recovery),
-    }),
-  );
-} else {
-  const report = reportOf(verdict, { seed: options.seed, seconds: ranFor, command });
-  console.log(report);
-  if (options.report !== undefined) putInto(options.report, 'run', `\`\`\`\n${command}\n\n${report}\n\`\`\``);
-}
+const verdict = await check(folder);
+tell(verdict, command);
 
 if (options.keep || (verdict.violationCount > 0 && !options.json)) {
   const bytes = readdirSync(folder).reduce((sum, file) => sum + statSync(join(folder, file)).size, 0);

@@ -22,6 +22,8 @@ export interface RunSettings {
   folder: string;
   peers: number;
   modules: number;
+  /** How many a module imports at most. */
+  imports: number;
   /** The built client, as a file: URL. */
   client: string;
   /** An older client to deploy now and then. */
@@ -210,7 +212,7 @@ export async function createConductor(
     createSources(sql, world, (module) =>
       random.sample(
         all.filter((each) => each !== module),
-        random.integer(0, 3),
+        random.integer(0, settings.imports),
       ),
     ),
   );
@@ -226,6 +228,7 @@ export async function createConductor(
     lanes: settings.peers,
     origin: String(clock.origin),
     modules: settings.modules,
+    imports: settings.imports,
     client: settings.client,
     variant: 'first',
     serverUrl: urlOn(server),

@@ -67,6 +67,7 @@ export type Entry =
       message?: string;
       where?: string;
     }
+  | { type: 'looked in vain'; count: number }
   | { type: 'failed read'; at: number; code: string; message: string }
   | { type: 'peer'; peer: number; client: string; variant: string }
   /** What must not be: the process itself noticed it. */

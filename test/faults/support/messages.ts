@@ -10,6 +10,8 @@ export interface PeerSettings {
   /** See `Clock`. */
   origin: string;
   modules: number;
+  /** How many a module imports at most, when that changes. */
+  imports: number;
   /** The client to use, as a file: URL. */
   client: string;
   variant: string;

@@ -1,20 +1,17 @@
 import type { Verdict } from '../checker.js';
 
 /** What a run has shown, as text for people. */
-export function reportOf(
-  verdict: Verdict,
-  { seed, seconds, command }: { seed: number; seconds: number; command: string },
-): string {
+export function reportOf(verdict: Verdict, command: string): string {
   const lines: string[] = [];
   const say = (line = ''): void => void lines.push(line);
   const n = (value: number): string => value.toLocaleString('en');
   const { reads, writes } = verdict;
   say(
-    `seed ${seed}, ${n(Math.round(seconds))} s, ${n(verdict.operations)} operations, ${n(verdict.faults)} faults, ${n(verdict.violationCount)} violations`,
+    `seed ${verdict.seed}, ${n(Math.round(verdict.seconds))} s, ${n(verdict.operations)} operations, ${n(verdict.faults)} faults, ${n(verdict.violationCount)} violations`,
   );
   say();
   say(
-    `reads        ${n(reads.bounded)} bounded, ${n(reads.strong)} strong, ${n(reads.causal)} causal, ${n(reads.quiet)} after quiet; of an older client: ${n(verdict.ofReleases)}`,
+    `reads        ${n(reads.bounded)} bounded, ${n(reads.strong)} strong, ${n(reads.causal)} causal, ${n(reads.quiet)} after quiet; of an older client: ${n(verdict.ofReleases)}; in memory, in vain: ${n(verdict.inVain)}`,
   );
   say(
     `writes       ${n(writes.committed)} committed, ${n(writes.rolledBack)} rolled back, ${n(writes.refused)} refused by Postgres, ${n(writes.unknown)} without an answer`,
