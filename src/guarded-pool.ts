@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { awayError, isAbsence, notAsked } from './away.js';
 import { createBreaker } from './breaker.js';
 import type { Queryable } from './calls.js';
@@ -74,7 +75,12 @@ export function guardPool(
 
   return {
     async run(call, how = {}) {
-      if (breaker.away !== undefined) throw notAsked(breaker.away.error);
+      if (breaker.away !== undefined) {
+        const { error } = breaker.away;
+        // Who asks again and again at once must not keep timers and sockets from their turn.
+        await nextTurn();
+        throw notAsked(error);
+      }
       return lanes.run(() => attempt(call, how), how.signal);
     },
     look: breaker.look,

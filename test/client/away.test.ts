@@ -74,6 +74,21 @@ describe('without a grace period', () => {
     await until(() => peer.of('back').length === 1, { what: 'it is back' });
     expect((await peer.cache.get({ realm, path: 'a.ts' }))?.body).toBe('old');
   });
+
+  test('who asks again and again at once keeps nothing else from its turn', async () => {
+    const peer = await open();
+    leave();
+    await untilStale(peer);
+    await until(() => peer.of('away').length === 1, { what: 'it knows' });
+    let hadItsTurn = false;
+    setTimeout(() => {
+      hadItsTurn = true;
+    }, 1);
+    for (let asked = 0; asked < 5_000 && !hadItsTurn; asked += 1) {
+      await peer.cache.get({ realm, path: 'a.ts' }).catch(() => {});
+    }
+    expect(hadItsTurn).toBe(true);
+  });
 });
 
 describe('within the grace period', () => {

@@ -44,9 +44,15 @@ export const guardedPool = {
   guards: [
     {
       name: 'nothing is asked while the database is away',
-      text: '      if (breaker.away !== undefined) throw notAsked(breaker.away.error);\n',
-      without: '',
+      text: 'if (breaker.away !== undefined) {',
+      without: 'if (breaker.away !== undefined && Date.now() < 0) {',
       test: [AWAY, 'nothing is served past its time: calls fail, and soon without asking'],
+    },
+    {
+      name: 'who asks again at once keeps nothing from its turn',
+      text: '        await nextTurn();\n',
+      without: '',
+      test: [AWAY, 'who asks again and again at once keeps nothing else from its turn'],
     },
     {
       name: 'a call that failed has the database looked at',
