@@ -33,7 +33,8 @@ export async function runTests({ root, folder, serverUrl, signal }, build, tests
         name: fullName,
         passed: status === 'passed',
         ms: duration ?? 0,
-        message: failureMessages.join('\n'),
+        // What failed first; a hook after it may then wait in vain for what the test has left.
+        message: failureMessages[0] ?? '',
       }));
   });
 }

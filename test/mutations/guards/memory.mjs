@@ -149,8 +149,8 @@ export const keys = {
     },
     {
       name: 'the module of a URL is the same for every realm',
-      text: '=> `m${dependencyKeyOf(realm + path)}`;',
-      without: '=> `m${realm}${dependencyKeyOf(path)}`;',
+      text: "`m${(realm + path).replace(coverEnd, '')}`;",
+      without: '`m${realm}${dependencyKeyOf(path)}`;',
       test: [NOTIFICATIONS, 'of the index of a realm inside it drops from memory what it names'],
     },
     {
@@ -182,8 +182,8 @@ export const keys = {
     },
     {
       name: 'a module is hit by each of its names',
-      text: '=> `m${dependencyKeyOf(realm + path)}`;',
-      without: '=> `m${realm}${path}`;',
+      text: "`m${(realm + path).replace(coverEnd, '')}`;",
+      without: '`m${realm}${path}`;',
       test: [NOTIFICATIONS, 'of a module by another of its names drops from memory what it names'],
     },
   ],
