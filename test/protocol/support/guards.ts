@@ -115,8 +115,8 @@ export const REALMS_INSIDE_THE_OWN: Guard = {
 /** The module of a URL is the same for every realm that the URL could be split at. */
 export const MODULE_OF_A_URL: Guard = {
   file: '020',
-  text: 'hashtextextended(module_cache._dependency_key(realm_url || canonical_path), 1);',
-  without: 'hashtextextended(realm_url || module_cache._dependency_key(canonical_path), 1);',
+  text: "else\n        regexp_replace(realm_url || canonical_path, '",
+  without: "else\n        realm_url || regexp_replace(canonical_path, '",
 };
 export const INDEX_OF_A_CLEARED_REALM: Guard = {
   file: '120',
@@ -284,13 +284,13 @@ export const EPOCH_TRY_LOCK: Guard = {
 };
 export const EPOCH_OF_AN_ARTIFACT: Guard = {
   file: '080',
-  text: 'a.epoch = e.epoch and (a.expires_at',
-  without: 'a.epoch is not null and (a.expires_at',
+  text: 'a.epoch = e.epoch\n        and (a.expires_at',
+  without: 'a.epoch is not null\n        and (a.expires_at',
 };
 export const SWEEP_ONLY_WHILE_CURRENT: Guard = {
   file: '140',
-  text: 'or d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)',
-  without: 'or d.epoch <> _collect.epoch',
+  text: 'where d.epoch <> _collect.epoch and _collect.epoch = (select e.epoch from module_cache._epoch() e)',
+  without: 'where d.epoch <> _collect.epoch',
   count: 2,
 };
 export const SWEEP_FROM_THE_FUTURE: Guard = {
@@ -375,7 +375,7 @@ export const WORTH_IT_AFTER_A_CLEAR: Guard = {
 };
 export const WORTH_IT_WITH_MUCH: Guard = {
   file: '140',
-  text: 'return v_artifacts <= 10 * v_garbage\n    or exists',
+  text: 'return v_garbage >= c_much\n    or v_artifacts <= 10 * v_garbage\n    or exists',
   without: 'return exists',
 };
 export const LEAST_RETENTION: Guard = {
@@ -403,7 +403,11 @@ export const REPORT_SKIPS_LOCKED: Guard = {
   text: 'where o.backend_pid = pg_backend_pid() for update skip locked',
   without: 'where o.backend_pid = pg_backend_pid() for update',
 };
-export const REPORT_TIMEOUT: Guard = { file: '135', text: "  set lock_timeout to '100ms'\n", without: '' };
+export const REPORT_TIMEOUT: Guard = {
+  file: '135',
+  text: "  set lock_timeout to '100ms'\nas $$\ndeclare",
+  without: 'as $$\ndeclare',
+};
 export const LOCK_OF_A_PEER: Guard = {
   file: '135',
   text: 'not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key))',
