@@ -304,7 +304,7 @@ describe('a database that says nothing any more', () => {
     const began = performance.now();
     await expect(peer.cache.get({ realm, path: 'b.ts' })).rejects.toMatchObject(away);
     expect(performance.now() - began).toBeLessThan(20_000);
-    await until(() => peer.of('away').length === 1, { what: 'it knows' });
+    await until(() => peer.of('away').length === 1, { timeoutMs: 4_000, what: 'it knows' });
     const sent = proxy.sent('c.ts');
     await expect(peer.cache.get({ realm, path: 'c.ts' })).rejects.toMatchObject(away);
     expect(proxy.sent('c.ts')).toBe(sent);

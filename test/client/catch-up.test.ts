@@ -39,16 +39,22 @@ const terminate = (name: string) => database.sql`
   select pg_terminate_backend(pid) from pg_stat_activity
   where application_name = ${name} and pid in (
     select a.pid from pg_stat_activity a
-    where a.application_name = ${name} and (a.query like '%unlisten%' or a.query like '%changes_since%' or a.query like '%claim(%' or a.query like '%release(%'))`;
+    where a.application_name = ${name}
+      and a.query ~ 'unlisten|changes_since|claim[(]|release[(]|_report_peer|_elect_collector|to_regprocedure')`;
 
 describe('an invalidation while the dedicated connection is away', () => {
   test('is applied as soon as it listens again, long before the next heartbeat', async () => {
     const peer = await open(never);
     await fill(peer);
     await fill(peer, 'b.ts');
+    // From then on it asks nothing for some seconds, so that only the loss itself can tell it.
+    await until(() => proxy.sent('_report_peer') > 0, { what: 'it has reported' });
     proxy.door = 'close';
     await terminate(peer.name);
-    await until(() => peer.of('disconnected').length === 1, { what: 'the connection is lost' });
+    await until(() => peer.of('disconnected').length === 1, {
+      timeoutMs: 3_000,
+      what: 'the connection is lost',
+    });
     await invalidate(database.sql, realm, 'a.ts');
     proxy.door = 'accept';
     await until(() => peer.of('caught-up').length === 1, { what: 'it has caught up' });

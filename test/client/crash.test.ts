@@ -106,6 +106,12 @@ test('the server is restarted in order: what it held is still there, and the cac
   await peer.cache.getOrProduce({ realm, path: 'a.ts' }, making('a'));
   await server.restart('fast');
   await until(() => peer.cache.stats().fresh && peer.cache.stats().connected, { what: 'it has caught up' });
+  const isThere = () =>
+    peer.cache.get({ realm, path: 'none.ts' }).then(
+      () => true,
+      () => false,
+    );
+  await until(isThere, { what: 'the server is known to be back' });
   // Memory may be kept or not: what counts is that nothing has to be made again.
   expect(await peer.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked)).toMatchObject({ body: 'a' });
   await peer.cache.invalidate(realm, ['a.ts']);

@@ -12,7 +12,7 @@ export const sessions: readonly Fault[] = [
       await admin(
         (sql) => sql`
         select pg_terminate_backend(pid) from pg_stat_activity
-        where application_name = ${`peer ${number}`} and query ~* 'changes_since|listen'`,
+        where application_name = ${`peer ${number}`} and query ~* 'changes_since|listen|_report_peer'`,
       );
     },
   },

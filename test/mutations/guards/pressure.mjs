@@ -120,12 +120,6 @@ export const silence = {
       without: '',
       test: [AWAY, 'an application that keeps its instance busy does not make the database count as away'],
     },
-    {
-      name: 'a lost connection leaves other calls their time',
-      text: 'opened.end(Math.max(CLOSE_TIMEOUT_S, left))',
-      without: 'opened.end(Math.min(CLOSE_TIMEOUT_S, Math.max(CLOSE_TIMEOUT_S, left)))',
-      test: [AWAY, 'an invalidation is not cut off because another connection of the pool was lost'],
-    },
   ],
 };
 
