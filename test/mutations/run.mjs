@@ -16,7 +16,7 @@ const PATIENCE_MS = 60_000;
 /** For a test that waits in vain. It gets twice the time that it takes with its guard in addition. */
 const SHORT_PATIENCE_MS = 3_000;
 /** Chance decides whether some tests meet what their guard is for, or are late on a busy machine. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
 /** What a mistake in a mutation looks like, rather than a guard that is missing. */
 const MISTAKE = /^(Reference|Type|Syntax)Error\b/;
 
