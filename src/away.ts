@@ -15,6 +15,12 @@ export function isAbsence(error: unknown): boolean {
   return (name === 'Error' || name === 'AggregateError') && !CODES_OF_MISUSE.test(String(code));
 }
 
+/** Whether a question was lost with its connection, which says nothing about what another one would be answered. */
+export const isOfConnection = (error: unknown): boolean =>
+  /^(CONNECTION_(CLOSED|DESTROYED|ENDED)|ECONNRESET|EPIPE|57P01)$/.test(
+    String((error as { code?: unknown })?.code),
+  );
+
 /** @param write whether the call may have been done all the same */
 export function awayError(cause: unknown, write = false): ModuleCacheError {
   const { message, code } = cause as { message?: unknown; code?: unknown };

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { awayError, isAbsence, notAsked } from './away.js';
+import { awayError, isAbsence, isOfConnection, notAsked } from './away.js';
 import { createBreaker } from './breaker.js';
 import type { Queryable } from './calls.js';
 import type { Pool } from './connection.js';
@@ -45,9 +45,10 @@ export function guardPool(
   pool: Pool,
   { callTimeoutMs, deadlineMs, onAway, onBack }: GuardOptions,
 ): GuardedPool {
+  const look = (): Promise<void> => pool.look(Math.min(callTimeoutMs, MAX_PROBE_MS));
   const lanes = createLanes({ connections: pool.size, maxWaiting: MAX_WAITING });
   const breaker = createBreaker({
-    probe: () => pool.look(Math.min(callTimeoutMs, MAX_PROBE_MS)),
+    probe: () => look().catch((error) => (isOfConnection(error) ? look() : Promise.reject(error))),
     onAway(error) {
       lanes.failAll(notAsked(error));
       onAway(error);
