@@ -383,7 +383,7 @@ describe('calls that may take long', () => {
   test('a read waits for a connection of the application that is busy, as long as the database is there', async () => {
     const { sql, close } = openInstance(database.url, { max: 1 });
     cleanUps.push(close);
-    const peer = await openPeer({ connection: sql, callTimeoutMs: 200 });
+    const peer = await openPeer({ connection: sql, callTimeoutMs: 800 });
     const busy = sql.begin((tx) => tx`select pg_sleep(1.5)`);
     expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
     expect(peer.of('away')).toEqual([]);
@@ -394,7 +394,7 @@ describe('calls that may take long', () => {
 test('an application that keeps its instance busy does not make the database count as away', async () => {
   const { sql, close } = openInstance(database.url, { max: 1 });
   cleanUps.push(close);
-  const peer = await openPeer({ connection: sql, callTimeoutMs: 200 });
+  const peer = await openPeer({ connection: sql, callTimeoutMs: 800 });
   const busy = sql.begin((tx) => tx`select pg_sleep(2)`);
   await until(
     async () =>
