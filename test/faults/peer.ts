@@ -22,6 +22,9 @@ const clock = createClock(BigInt(settings.origin));
 const recorder = createRecorder(settings.folder, `peer-${peer}`);
 const random = createRandom(settings.seed + peer);
 const world = createWorld(settings.modules);
+let operations = 0;
+/** Looks into memory that found nothing, since they were last written down. */
+let inVain = 0;
 const flushing = setInterval(() => {
   recorder.flush();
   noteInVain();
@@ -94,8 +97,6 @@ let writesUnderWay = 0;
 let artifacts = 0;
 let writes = 0;
 let versions = 0;
-let operations = 0;
-let inVain = 0;
 const allModules = Array.from({ length: world.modules }, (_, module) => module);
 const tokens: { write: number; thing: number; token: string }[] = [];
 const known = new Map<number, Body>();
