@@ -13,11 +13,12 @@ import * as sqlGuards from '../protocol/support/guards.js';
 import type { Guard } from '../support/install-script.js';
 import { check, type Verdict } from './checker.js';
 import { allFaults } from './kinds/index.js';
-import { createConductor, createStorm, quiet } from './support/conductor.js';
+import { createConductor } from './support/conductor.js';
 import { putInto } from './support/document.js';
 import { onInterrupt } from './support/interrupt.js';
 import { createRandom } from './support/random.js';
 import { reportOf } from './support/report.js';
+import { createStorm, quiet } from './support/storm.js';
 
 const number = (text: string): number => {
   const value = Number(text);
