@@ -3,7 +3,6 @@
  * client, and runs a fleet until its history shows it. `npm run prove -- --only text` for some of them. `--write` puts
  * the table into docs/faults.md.
  */
-import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +10,9 @@ import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { makeBuilds } from '../mutations/builds.mjs';
 import { allGuards } from '../mutations/guards.mjs';
+import type { Verdict } from './checker.js';
 import { putInto } from './support/document.js';
+import { soak } from './support/soak.js';
 
 interface Mutation {
   guard: string;
@@ -180,25 +181,6 @@ const guards = chosen.map(({ client }) => {
 const inClient = guards.filter((guard) => guard !== undefined);
 if (inClient.length > 0) await makeBuilds({ root, folder }, inClient);
 
-interface Found {
-  violationCount: number;
-  firstViolationAt: number;
-  operations: number;
-  violations: { rule: string }[];
-}
-
-function run(args: readonly string[]): Promise<Found> {
-  return new Promise((resolve, reject) => {
-    const all = ['--import', 'tsx', 'test/faults/run.ts', '--json', ...args];
-    execFile(process.execPath, all, { cwd: root, maxBuffer: 2 ** 28 }, (error, stdout, stderr) => {
-      const line = stdout.split('\n').find((each) => each.startsWith('{'));
-      if (line === undefined)
-        reject(new Error(`the run ended without a verdict: ${stderr || error?.message}`));
-      else resolve(JSON.parse(line) as Found);
-    });
-  });
-}
-
 const rows: string[][] = [];
 let missed = 0;
 for (const [index, mutation] of chosen.entries()) {
@@ -213,11 +195,11 @@ for (const [index, mutation] of chosen.entries()) {
     cpSync(guard.build as string, build, { recursive: true });
     args.push('--client', build);
   }
-  let found: Found | undefined;
+  let found: Verdict | undefined;
   let spentMs = 0;
   for (const [attempt, seconds] of WINDOWS_S.entries()) {
     const window = ['--seed', String(attempt + 1), '--minutes', String(seconds / 60)];
-    const verdict = await run([...args, ...window]).catch(({ message }: Error) => {
+    const verdict = await soak(...args, ...window).catch(({ message }: Error) => {
       console.log(message);
       return undefined;
     });

@@ -3,26 +3,18 @@ import type { Fault } from '../support/fault.js';
 
 /** What happens to the server itself. */
 export const server: readonly Fault[] = [
-  {
-    kind: 'server restarted (fast)',
-    weight: 1,
-    scope: 'server',
-    async strike(conductor, random) {
-      await conductor.server.down('fast');
-      await sleep(random.integer(0, 2_000));
-      await conductor.server.up();
-    },
-  },
-  {
-    kind: 'server restarted (immediate)',
-    weight: 1,
-    scope: 'server',
-    async strike(conductor, random) {
-      await conductor.server.down('immediate');
-      await sleep(random.integer(0, 2_000));
-      await conductor.server.up();
-    },
-  },
+  ...(['fast', 'immediate'] as const).map(
+    (mode): Fault => ({
+      kind: `server restarted (${mode})`,
+      weight: 1,
+      scope: 'server',
+      async strike(conductor, random) {
+        await conductor.server.down(mode);
+        await sleep(random.integer(0, 2_000));
+        await conductor.server.up();
+      },
+    }),
+  ),
   {
     kind: 'server killed (SIGKILL), and crash recovery',
     weight: 1,

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import postgres, { type Sql } from 'postgres';
+import type { Conductor } from '../support/conductor.js';
 import type { Fault } from '../support/fault.js';
+import type { Random } from '../support/random.js';
 
 /** What an administrator, or a limit of the server, does to sessions. */
 export const sessions: readonly Fault[] = [
@@ -20,35 +22,28 @@ export const sessions: readonly Fault[] = [
     kind: 'pg_terminate_backend of holders of claims',
     weight: 5,
     scope: 'server',
-    async strike({ admin }, random) {
-      for (let tries = 0; tries < 50; tries += 1) {
-        const { count } = await admin(
-          (sql) => sql`
-          select pg_terminate_backend(pid) from pg_locks
-          where locktype = 'advisory' and objsubid = 1 and mode = 'ExclusiveLock' and granted and pid <> pg_backend_pid()`,
-        );
-        if (count > 0) return;
-        await sleep(random.integer(1, 20));
-      }
-      throw new Error('nobody held a claim');
-    },
+    // Every peer holds a lock by which it is known to be there, and one of them that of the collector.
+    strike: (conductor, random) =>
+      terminate(
+        conductor,
+        random,
+        `select pg_terminate_backend(pid) from pg_locks
+         where locktype = 'advisory' and objsubid = 1 and mode = 'ExclusiveLock' and granted and pid <> pg_backend_pid()
+           and (classid::bigint << 32 | objid::bigint)
+             not in (module_cache._peer_key(pid), module_cache._collector_key())`,
+      ),
   },
   {
     kind: 'pg_terminate_backend of a writer in its transaction',
     weight: 5,
     scope: 'server',
-    async strike({ admin }, random) {
-      for (let tries = 0; tries < 50; tries += 1) {
-        const { count } = await admin(
-          (sql) => sql`
-          select pg_terminate_backend(pid) from pg_stat_activity
-          where application_name like 'writer of peer%' and backend_xid is not null order by random() limit 1`,
-        );
-        if (count > 0) return;
-        await sleep(random.integer(1, 20));
-      }
-      throw new Error('nobody was writing');
-    },
+    strike: (conductor, random) =>
+      terminate(
+        conductor,
+        random,
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where application_name like 'writer of peer%' and backend_xid is not null order by random() limit 1`,
+      ),
   },
   {
     kind: 'pg_terminate_backend of everybody',
@@ -102,6 +97,15 @@ export const sessions: readonly Fault[] = [
     },
   },
 ];
+
+/** Looks again and again until there is such a session. */
+async function terminate({ admin }: Conductor, random: Random, query: string): Promise<void> {
+  for (let tries = 0; tries < 100; tries += 1) {
+    if ((await admin((sql) => sql.unsafe(query))).count > 0) return;
+    await sleep(random.integer(1, 20));
+  }
+  throw new Error('there was no such session');
+}
 
 /** For all sessions, also those that are there already, for a while. */
 async function setting(
