@@ -4,10 +4,11 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 
 /**
- * Runs the tests of these files whose names contain one of these texts against a build, on a server that is there.
+ * Runs the tests of these files whose names contain one of these texts against a build, on a server that is there and
+ * has the template.
  * Resolves to those that were run; rejects if Jest could not run a file.
  */
-export async function runTests({ root, folder, serverUrl, signal }, build, tests, timeoutMs) {
+export async function runTests({ root, folder, serverUrl, template, signal }, build, tests, timeoutMs) {
   const report = join(folder, `report-${randomUUID()}.json`);
   const names = [...new Set(tests.map(({ name }) => escapeForRegExp(name)))];
   const output = await start(
@@ -19,7 +20,11 @@ export async function runTests({ root, folder, serverUrl, signal }, build, tests
       // What lacks a guard may leave something behind that keeps Jest alive.
       ...['--json', '--outputFile', report, '--forceExit', '--cacheDirectory', join(folder, 'cache')],
     ],
-    { cwd: root, env: { ...process.env, TEST_DIST: build, TEST_DATABASE_URL: serverUrl }, signal },
+    {
+      cwd: root,
+      env: { ...process.env, TEST_DIST: build, TEST_DATABASE_URL: serverUrl, TEST_TEMPLATE: template },
+      signal,
+    },
   );
   const { testResults } = readReport(report, output);
   rmSync(report);

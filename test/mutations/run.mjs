@@ -8,6 +8,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
+import { createTemplate, dropTemplate } from '../support/template.mjs';
 import { makeBuilds } from './builds.mjs';
 import { allGuards } from './guards.mjs';
 import { runTests } from './jest.mjs';
@@ -25,7 +26,13 @@ const { signal } = interrupted;
 const root = resolve(fileURLToPath(new URL('../..', import.meta.url)));
 // The name by which the next run of the tests finds, and removes, what a killed one has left.
 const folder = mkdtempSync(join(tmpdir(), `module-cache-test-${process.pid}-`));
-const where = { root, folder, signal, serverUrl: process.env.TEST_DATABASE_URL };
+const where = {
+  root,
+  folder,
+  signal,
+  serverUrl: process.env.TEST_DATABASE_URL,
+  template: `module_cache_template_${process.pid}`,
+};
 let starting;
 let building;
 
@@ -33,7 +40,8 @@ async function cleanUp() {
   interrupted.abort();
   // Interrupted early, the server may not have started yet, and the compiler is still writing.
   const [, server] = await Promise.allSettled([building, starting]);
-  await server.value?.stop('immediate');
+  if (starting === undefined) await dropTemplate(where.serverUrl, where.template);
+  else await server.value?.stop('immediate');
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
@@ -56,6 +64,7 @@ async function main() {
   building = makeBuilds(where, guards);
   const intact = await building;
   where.serverUrl ??= (await starting).url;
+  await createTemplate(where.serverUrl, where.template);
 
   const tests = guards.map(({ test }) => test);
   const results = await runTests(where, intact, tests, PATIENCE_MS);

@@ -1,22 +1,24 @@
 /*
  * One real Postgres for the whole run, with a template database that has the schema: each test file clones it.
  *
- * TEST_DATABASE_URL names a server to use instead (as superuser), TEST_POSTGRES_BINARIES another Postgres to start.
+ * TEST_DATABASE_URL names a server to use instead (as superuser), TEST_TEMPLATE a template that it has already,
+ * TEST_POSTGRES_BINARIES another Postgres to start.
  */
 import { chmodSync, mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import postgres from 'postgres';
 import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
-import { sqlFiles } from '../../dist/schema/files.js';
 import { removeLeftovers } from './leftovers.mjs';
+import { createTemplate } from './template.mjs';
 
 // biome-ignore lint/style/noDefaultExport: Jest asks for it
 export default async function setUp() {
   await removeLeftovers();
   process.env.TEST_SERVER_URL = process.env.TEST_DATABASE_URL ?? (await startServer());
-  process.env.TEST_TEMPLATE = `module_cache_template_${process.pid}`;
-  await createTemplate(process.env.TEST_SERVER_URL, process.env.TEST_TEMPLATE);
+  if (process.env.TEST_TEMPLATE === undefined) {
+    process.env.TEST_TEMPLATE = globalThis.testTemplate = `module_cache_template_${process.pid}`;
+    await createTemplate(process.env.TEST_SERVER_URL, process.env.TEST_TEMPLATE);
+  }
 }
 
 async function startServer() {
@@ -34,25 +36,4 @@ async function startServer() {
     process.once(signal, () => server.stop('immediate').finally(() => process.kill(process.pid, signal)));
   }
   return server.url;
-}
-
-async function createTemplate(serverUrl, name) {
-  const admin = postgres(serverUrl, { max: 1, onnotice: () => {} });
-  await admin`drop database if exists ${admin(name)}`;
-  await admin`create database ${admin(name)}`;
-  await admin.end();
-  const url = Object.assign(new URL(serverUrl), { pathname: `/${name}` }).href;
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
-  try {
-    await sql.begin(async (tx) => {
-      for (const file of sqlFiles()) await tx.unsafe(file.text).catch((error) => throwAt(file, error));
-    });
-  } finally {
-    await sql.end();
-  }
-}
-
-function throwAt({ name, text }, error) {
-  const line = text.slice(0, Number(error.position ?? 0)).split('\n').length;
-  throw new Error(`sql/${name}:${line}: ${error.message}`, { cause: error });
 }

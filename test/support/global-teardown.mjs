@@ -1,15 +1,13 @@
 import { rmSync } from 'node:fs';
-import postgres from 'postgres';
+import { dropTemplate } from './template.mjs';
 
 // biome-ignore lint/style/noDefaultExport: Jest asks for it
 export default async function tearDown() {
-  const server = globalThis.testServer;
+  const { testServer: server, testTemplate: template } = globalThis;
   if (server !== undefined) {
     await server.stop('immediate');
     rmSync(server.dataDirectory, { recursive: true, force: true });
-    return;
+  } else if (template !== undefined) {
+    await dropTemplate(process.env.TEST_SERVER_URL, template);
   }
-  const admin = postgres(process.env.TEST_SERVER_URL, { max: 1, onnotice: () => {} });
-  await admin`drop database if exists ${admin(process.env.TEST_TEMPLATE)} with (force)`;
-  await admin.end();
 }
