@@ -42,7 +42,7 @@ export type FleetSettings = Omit<PeerSettings, 'peer' | 'lane' | 'poolUrl' | 'di
   random: Random;
 };
 
-const script = fileURLToPath(new URL('../peer.ts', import.meta.url));
+const script = fileURLToPath(new URL('../peer/main.ts', import.meta.url));
 
 export async function createFleet(settings: FleetSettings): Promise<Fleet> {
   const { serverUrl, bouncerUrl, random, ...shared } = settings;
