@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeEach, expect, test } from '@jest/globals';
 import { sqlFiles } from '../../src/schema/files.js';
 import { migrate } from '../../src/schema/migrate.js';
 import { migrationsUpTo } from '../schema/support/releases.js';
+import { session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startServer, temporaryFolder } from '../support/server.js';
 import { until } from '../support/wait.js';
@@ -346,6 +347,7 @@ test('a batch reads about as much as it collects, so that a process which has mu
     await sql`
       select from module_cache.invalidate(${realm}, array(select ${n}::text || '/' || m from generate_series(1, 1000) m))`;
   }
+  await session(database).othersEnded();
   await sql`select module_cache._collect_for_fleet('1 minute', '1 hour', 100)`;
   await age('10 minutes');
   // Counts from before may stand in it.
