@@ -101,14 +101,18 @@ test('a fleet of 20 comes back one after the other, loses nobody, and makes each
       () => {},
     );
   }
-  expect(made).toBe(1);
   const productions = await Promise.all(fleet.map((child) => child.next('unloaded')));
-  // Once each, or once more for who was cut off again on its way.
+  // Once each, or once more for who was cut off again on its way, and with it lost the claim that it held.
   const caughtUp = productions.map((one) => one.caughtUp);
   expect(Math.min(...caughtUp)).toBeGreaterThanOrEqual(each);
-  expect(caughtUp.reduce((sum, count) => sum + count, 0)).toBeLessThanOrEqual(peers * 2);
+  const cutOffAgain = caughtUp.reduce((sum, count) => sum + count, 0) - peers;
+  expect(cutOffAgain).toBeLessThanOrEqual(peers);
+  expect(made).toBeGreaterThan(0);
+  expect(made).toBeLessThanOrEqual(1 + cutOffAgain);
   // The same 50 modules all the time, and the cache has lost none of them.
-  expect(productions.reduce((sum, { produced }) => sum + produced, 0)).toBe(50);
+  const produced = productions.reduce((sum, one) => sum + one.produced, 0);
+  expect(produced).toBeGreaterThanOrEqual(50);
+  expect(produced).toBeLessThanOrEqual(50 + cutOffAgain);
 }, 120_000);
 
 test('heap and connections stay flat over many operations, and nothing is left after close in an outage', async () => {
