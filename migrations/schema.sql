@@ -506,7 +506,8 @@ begin
   if key !~* c_url then
     return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
   end if;
-  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  -- With all slashes behind it: a realm may begin with an empty folder, a path may not.
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/+'));
   v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
   if starts_with(v_host || v_path, realm_url) then
     v_own := substr(v_host || v_path, length(realm_url) + 1);

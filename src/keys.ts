@@ -30,6 +30,7 @@ const extensionsAndIndex =
   /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|(?<=.)\/index)+$/s;
 const extensions = /((?<=[^/])(?<!\.d)\.ts|(?<=[^/])\.(?:tsx|mts|js|jsx|mjs|gts|gjs))+$/;
 const finalSlashes = /\/+$/;
+const authority = /^[^:]*:\/\/[^/]*\/+/;
 const coverEnd = /((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|\/index|\/)+$/;
 
 /** Lower-cases scheme and host. Returns null for what is no realm: a URL with a host part, ending in `/`. */
@@ -66,11 +67,11 @@ export function normalizeDependency(realm: string, key: string): string | null {
     const path = normalizePath(realm, key.replace(finalSlashes, ''));
     return path === null ? null : dependencyKeyOf(path);
   }
-  const authorityEnd = key.indexOf('/', key.indexOf('://') + 3) + 1;
-  if (authorityEnd === 0) return null;
-  const host = normalizeRealm(key.slice(0, authorityEnd));
-  if (host === null) return null;
-  const path = normalizePath(host, key.slice(authorityEnd).replace(finalSlashes, ''));
+  // With all slashes behind it: a realm may begin with an empty folder, a path may not.
+  const start = authority.exec(key)?.[0];
+  const host = start === undefined ? null : normalizeRealm(start);
+  if (start === undefined || host === null) return null;
+  const path = normalizePath(host, key.slice(start.length).replace(finalSlashes, ''));
   if (path === null) return null;
   const url = host + path;
   if (url.startsWith(realm)) {

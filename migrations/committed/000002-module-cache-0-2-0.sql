@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:aa725ee4416b4de9461e2f7030ca46ce3e0f26be
+--! Hash: sha1:0152ecdb871d82c22d4f5dc4559e9934408d78b2
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -42,7 +42,8 @@ begin
   if key !~* c_url then
     return module_cache._dependency_key(module_cache._path(realm_url, rtrim(key, '/')));
   end if;
-  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/'));
+  -- With all slashes behind it: a realm may begin with an empty folder, a path may not.
+  v_host := module_cache._realm(substring(key from '^[^:]*://[^/]*/+'));
   v_path := module_cache._path(v_host, rtrim(substr(key, length(v_host) + 1), '/'));
   if starts_with(v_host || v_path, realm_url) then
     v_own := substr(v_host || v_path, length(realm_url) + 1);

@@ -1,5 +1,5 @@
 import type { ModuleSource } from '../realm/source.js';
-import { moduleUrl } from '../transpile/specifiers.js';
+import { moduleUrl, parseUrl } from '../transpile/spellings.js';
 import type { ImportMapper } from './import-map.js';
 import { isSloppy, relativeUrl, urlPathOf } from './paths.js';
 
@@ -55,8 +55,8 @@ export function createSpecifierResolver(
       const { pathname, suffix } = mapped;
       return (await own(pathname, suffix)) ?? relativeUrl(folder, pathname) + suffix;
     }
-    if (!relativeOrUrl.test(specifier) || !URL.canParse(specifier, base)) return undefined;
-    const url = new URL(specifier, base);
+    const url = relativeOrUrl.test(specifier) ? parseUrl(specifier, base) : undefined;
+    if (url === undefined) return undefined;
     const suffix = url.search + url.hash;
     url.search = '';
     url.hash = '';

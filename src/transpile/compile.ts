@@ -11,7 +11,8 @@ import { asItIs, type Resolve, transform } from './output.js';
 import { isDeclarationFile, parseSource } from './parse.js';
 import type { ModuleText, TranspileResult } from './protocol.js';
 import { Cancelled } from './resolver.js';
-import { dependencyKeysOf, moduleUrl } from './specifiers.js';
+import { dependencyKeysOf, ownKeysOf } from './specifiers.js';
+import { moduleUrl } from './spellings.js';
 
 /**
  * One loaded and checked Babel.
@@ -49,25 +50,35 @@ export async function createCompiler(setup: Setup): Promise<Compiler> {
     }
   }
 
+  async function compile(request: ModuleText, resolve: Resolve | undefined): Promise<TranspileResult> {
+    const { realm, path, source } = request;
+    if (isDeclarationFile(path)) return script('export {};\n', []);
+    const output = await attempt(request, (config) =>
+      config === null ? asItIs(babel, source, resolve) : transform(babel, source, config, resolve),
+    );
+    if ('failure' in output) return output.failure;
+    const { code, specifiers } = output.value;
+    return script(code, dependencyKeysOf(realm, path, specifiers));
+  }
+
+  async function define(request: ModuleText): Promise<TranspileResult> {
+    const parsed = await attempt(request, (config, filename) =>
+      parseSource(babel, request, config ?? { filename, ...noConfiguration }),
+    );
+    return 'failure' in parsed ? parsed.failure : definition(describeModule(parsed.value, request));
+  }
+
   return {
     ...print,
-    async compile(request, resolve) {
-      const { realm, path, source } = request;
-      if (isDeclarationFile(path)) return script('export {};\n', []);
-      const output = await attempt(request, (config) =>
-        config === null ? asItIs(babel, source, resolve) : transform(babel, source, config, resolve),
-      );
-      if ('failure' in output) return output.failure;
-      const { code, specifiers } = output.value;
-      return script(code, dependencyKeysOf(realm, path, specifiers));
-    },
-    async define(request) {
-      const parsed = await attempt(request, (config, filename) =>
-        parseSource(babel, request, config ?? { filename, ...noConfiguration }),
-      );
-      return 'failure' in parsed ? parsed.failure : definition(describeModule(parsed.value, request));
-    },
+    compile: async (request, resolve) => underEveryName(request, await compile(request, resolve)),
+    define: async (request) => underEveryName(request, await define(request)),
   };
+}
+
+/** Whoever invalidates a module by another spelling of its URL means it as well, and not only its importers. */
+function underEveryName({ realm, path }: ModuleText, result: TranspileResult): TranspileResult {
+  const keys = new Set([...result.dependencyKeys, ...ownKeysOf(realm, path)]);
+  return { ...result, dependencyKeys: [...keys] };
 }
 
 /** What the configuration ignores is read as it is served. */

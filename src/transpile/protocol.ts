@@ -31,7 +31,9 @@ export interface TranspileResult {
   headers: Record<string, string>;
   /**
    * Normalised dependency keys of what the output imports, in order of appearance, without the module's own. A
-   * specifier that was replaced counts twice: as written, since its resolution may change, and as it is now.
+   * specifier that was replaced counts twice: as written, since its resolution may change, and as it is now. A module
+   * whose URL can be spelled in several ways (escapes, a host that is not ASCII, a default port) has a key for each,
+   * and so has the module itself for those that are not its own.
    */
   dependencyKeys: string[];
   /** The module does not compile. */

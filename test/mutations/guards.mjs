@@ -10,6 +10,7 @@ import * as memory from './guards/memory.mjs';
 import * as pressure from './guards/pressure.mjs';
 import * as realm from './guards/realm.mjs';
 import * as session from './guards/session.mjs';
+import * as transpile from './guards/transpile.mjs';
 
 /**
  * The rules of src/ that keep it coherent, each spelled as it stands there, with the test that has to fail without it.
@@ -28,6 +29,7 @@ export const allGuards = [
   pressure,
   realm,
   session,
+  transpile,
 ]
   .flatMap((guarded) => Object.values(guarded))
   .flatMap(({ file, guards }) =>

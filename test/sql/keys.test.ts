@@ -298,6 +298,9 @@ describe('a key in another realm, of which nobody can say where that realm ends'
     ['https://x.example/a/index.ts', 'https://x.example/', 'a/index.ts'],
     ['https://x.example/index.ts', 'https://x.example/', 'index.ts'],
     ['https://x.example/three.js/index.js', 'https://x.example/', 'three.js/index.js'],
+    // Realms that begin with empty folders.
+    ['https://x.example//b/c.ts', 'https://x.example//b/', 'c.ts'],
+    ['https://x.example///c.ts', 'https://x.example///', 'c.ts'],
   ])('%s covers %s with %s in it', async (key, realm, path) => {
     expect(await covered(key, realm, path)).toEqual({ module: true, realm: true });
   });

@@ -164,8 +164,18 @@ test.each([
 });
 
 test.each([
-  ['https://example.com:443/app/', ['x', 'https://example.com/y', 'https://example.com:443/y']],
-  ['https://example.com/caf\u00e9/', ['x', 'https://example.com/y']],
+  // Whoever invalidates may spell the realm in another way, and mean the importer (a/m) by that as well.
+  [
+    'https://example.com:443/app/',
+    [
+      ...['x', 'https://example.com/app/x', 'https://example.com:443/y', 'https://example.com/y'],
+      'https://example.com/app/a/m',
+    ],
+  ],
+  [
+    'https://example.com/caf\u00e9/',
+    ['x', 'https://example.com/caf%C3%A9/x', 'https://example.com/y', 'https://example.com/caf%C3%A9/a/m'],
+  ],
   ['http://localhost:4200/app/', ['x', 'http://localhost:4200/y']],
   ['custom://host/app/', ['x', 'custom://host/y']],
   ['file:///srv/app/', ['x', 'file:///srv/y']],
