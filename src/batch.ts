@@ -29,7 +29,11 @@ export interface BatchContext {
   /** What memory may answer because the database is away; undefined unless that is what the error says. */
   servedInGrace(id: ArtifactId, read: ReadOptions, error: unknown): ServedModule | undefined;
   tokenOf(seen: SeenUpTo): string;
-  board(id: ArtifactId, alone: boolean, firstRead: () => Promise<ReadRow>): [Flight, boolean];
+  board(
+    id: ArtifactId,
+    alone: boolean,
+    firstRead: (signal: AbortSignal) => Promise<ReadRow>,
+  ): [Flight, boolean];
 }
 
 /** What is still to be answered, by name: a module that is asked for twice is read once. */
@@ -48,16 +52,24 @@ export function createBatchReads(context: BatchContext) {
   /** One question for all flights that begin before it is sent. */
   function createQuestion() {
     const ids: ArtifactId[] = [];
+    const unwanted = new AbortController();
+    let wantedBy = 0;
     let send = (): void => {};
     let withdraw = (_: unknown): void => {};
     const rows = new Promise<void>((resolve, reject) => {
       send = resolve;
       withdraw = reject;
-    }).then(() => askFor(ids));
+    }).then(() => askFor(ids, unwanted.signal));
     rows.catch(() => {});
     return {
-      add(id: ArtifactId): Promise<ReadRow> {
+      add(id: ArtifactId, signal: AbortSignal): Promise<ReadRow> {
         const index = ids.push(id) - 1;
+        wantedBy += 1;
+        const leave = (): void => {
+          wantedBy -= 1;
+          if (wantedBy === 0) unwanted.abort(signal.reason);
+        };
+        signal.addEventListener('abort', leave, { once: true });
         return rows.then((all) => all[index] as ReadRow);
       },
       send(): void {
@@ -68,12 +80,13 @@ export function createBatchReads(context: BatchContext) {
     };
   }
 
-  async function askFor(ids: readonly ArtifactId[]): Promise<ReadRow[]> {
-    const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });
+  async function askFor(ids: readonly ArtifactId[], signal: AbortSignal): Promise<ReadRow[]> {
+    const how = { weight: weightOf(ids), signal };
+    const rows = await pool.run((sql) => calls.getMany(sql, ids), how);
     if (rows[0]?.token != null) return rows;
     // No epoch yet, as for a single read.
     await context.catchUp();
-    return pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });
+    return pool.run((sql) => calls.getMany(sql, ids), how);
   }
 
   /** Moves from `wanted` to `answers` what memory may answer. */
@@ -90,7 +103,12 @@ export function createBatchReads(context: BatchContext) {
     if (found.length === 0) return;
     const entries = found.map(({ entry }) => entry);
     const current = strong
-      ? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries), { weight: weightOf(entries) }))
+      ? await patience.wait(
+          pool.run((sql) => calls.areCurrent(sql, entries), {
+            weight: weightOf(entries),
+            signal: patience.signal,
+          }),
+        )
       : undefined;
     for (const [index, { name, entry }] of found.entries()) {
       if (current !== undefined && current[index] !== true) continue;
@@ -124,7 +142,7 @@ export function createBatchReads(context: BatchContext) {
       const boarded: { name: string; id: ArtifactId; seat: Seat }[] = [];
       try {
         for (const [name, id] of wanted) {
-          const [flight] = context.board(id, strong, () => question.add(id));
+          const [flight] = context.board(id, strong, (signal) => question.add(id, signal));
           boarded.push({ name, id, seat: flight.join() });
         }
         question.send();

@@ -321,7 +321,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       const entry = fromMemory(id);
       if (
         entry !== undefined &&
-        (!strong || (await patience.wait(isCurrent(entry, producer !== undefined))))
+        (!strong || (await patience.wait(isCurrent(entry, producer !== undefined, patience.signal))))
       ) {
         events.emit('hit', { id, source: 'l1' });
         return servedFromMemory(entry);
@@ -350,9 +350,13 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     }
   }
 
-  async function isCurrent({ id, token }: L1Entry, canProduce: boolean): Promise<boolean> {
+  async function isCurrent(
+    { id, token }: L1Entry,
+    canProduce: boolean,
+    signal: AbortSignal,
+  ): Promise<boolean> {
     try {
-      return await pool.run((sql) => calls.isCurrent(sql, id, token));
+      return await pool.run((sql) => calls.isCurrent(sql, id, token), { signal });
     } catch (error) {
       // What is produced from now on is current as well.
       if (canProduce && settings.withoutDatabase === 'produce' && isAway(error)) return false;

@@ -30,22 +30,44 @@ export async function mapConcurrently<Item, Result>(
 /**
  * Has at most `count` of them at work at once, in the order in which they come.
  *
- * @throws ModuleCacheError MC109 if more than `maxWaiting` would wait
+ * @throws ModuleCacheError MC109 if more than `maxWaiting` would wait; the signal's reason if it aborts before its turn
+ *   has come
  */
 export function createTurns(
   count: number,
   maxWaiting = Number.POSITIVE_INFINITY,
-): <T>(work: () => Promise<T>) => Promise<T> {
-  const queue: (() => void)[] = [];
+): <T>(work: () => Promise<T>, signal?: AbortSignal) => Promise<T> {
+  const queue = new Set<() => void>();
   let working = 0;
-  return async (work) => {
+
+  function waitForTurn(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        queue.delete(begin);
+        signal?.removeEventListener('abort', onAbort);
+      };
+      const begin = (): void => {
+        leave();
+        resolve();
+      };
+      const onAbort = (): void => {
+        leave();
+        reject(signal?.reason);
+      };
+      queue.add(begin);
+      signal?.addEventListener('abort', onAbort, { once: true });
+    });
+  }
+
+  return async (work, signal) => {
+    signal?.throwIfAborted();
     if (working < count) working += 1;
-    else if (queue.length >= maxWaiting) throw tooMany('productions wait for their turn', maxWaiting);
-    else await new Promise<void>((resolve) => queue.push(resolve));
+    else if (queue.size >= maxWaiting) throw tooMany('productions wait for their turn', maxWaiting);
+    else await waitForTurn(signal);
     try {
       return await work();
     } finally {
-      const next = queue.shift();
+      const [next] = queue;
       if (next === undefined) working -= 1;
       else next();
     }

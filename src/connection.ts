@@ -1,5 +1,13 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres';
 import { only, type Queryable } from './calls.js';
+import {
+  CANCEL_TIMEOUT_MS,
+  type Call,
+  type CancelOptions,
+  createCallsInFlight,
+  type Statement,
+} from './cancel.js';
 import { createDialer, type OpenSocket } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
 import { isRelayed, keepsSession } from './pooler.js';
@@ -67,43 +75,62 @@ export async function openPool(
         else await settled.end(0);
       }
     }
-    const { sql, abandon, keep, end } = source;
+    const { sql, begin, end } = source;
     async function run<T>(
-      call: (sql: Queryable) => Promise<T>,
+      ask: (sql: Queryable) => Promise<T>,
       limitMs = Number.POSITIVE_INFINITY,
       long = false,
       statement = watchStatements(),
+      endsAt?: number,
     ): Promise<T> {
       const asked = sql();
       let abandoned = false;
       const answer = pinned
-        ? call(statement.of(asked))
+        ? ask(statement.of(asked))
         : (asked.begin('isolation level read committed read write', (tx) => {
             // Nobody is told any more what it does.
             if (abandoned) throw noAnswer(limitMs);
-            return call(statement.of(tx));
+            return ask(statement.of(tx));
           }) as Promise<T>);
       const ms = Math.min(limitMs, MAX_TIMER_MS);
-      const done = long ? keep(asked, ms) : undefined;
-      try {
-        for (;;) {
-          let silence: Error | undefined;
-          try {
-            return await withDeadline(answer, ms, () => {
-              silence = noAnswer(ms);
-              return silence;
-            });
-          } catch (error) {
-            if (silence === undefined || error !== silence) throw error;
-            // Behind what else the application does with its instance, as long as that gets on.
-            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;
-            abandoned = true;
-            abandon(asked);
-            throw error;
+      const ends = endsAt ?? performance.now() + ms;
+      // What is left of it says little about a connection.
+      const wholeTime = endsAt === undefined;
+      let left = Math.max(1, ends - performance.now());
+      const call: Call = {
+        statement: statement.last,
+        keepsUntil: long ? ends : 0,
+        settled: answer,
+        givenUp: false,
+        withdrawn: false,
+      };
+      const inFlight = begin(asked, call);
+      for (;;) {
+        let silence: Error | undefined;
+        try {
+          return await withDeadline(answer, left, () => {
+            silence = noAnswer(ms);
+            return silence;
+          });
+        } catch (error) {
+          if (call.withdrawn) {
+            // Whoever looks whether the database is there comes first.
+            await nextTurn();
+            return run(ask, limitMs, long, statement, ends);
           }
+          if (silence === undefined || error !== silence) {
+            // The server says that it was cancelled, which is not what the caller wants to know.
+            throw call.givenUp ? new Error('the connection was given up', { cause: error }) : error;
+          }
+          // Behind what else the application does with its instance, as long as that gets on.
+          if (isInstance(connection) && statement.isWaiting() && isThere()) {
+            left = ms;
+            continue;
+          }
+          abandoned = true;
+          inFlight.giveUp(wholeTime);
+          throw error;
         }
-      } finally {
-        done?.();
       }
     }
 
@@ -131,7 +158,7 @@ export async function openPool(
       }
     }
 
-    return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S) };
+    return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S - CANCEL_S) };
   } catch (error) {
     await source.end(0);
     throw error;
@@ -144,6 +171,7 @@ const settledSessions: ConnectionOptions['connection'] = {
   default_transaction_read_only: 'off' as unknown as boolean,
 };
 const CLOSE_TIMEOUT_S = 5;
+const CANCEL_S = CANCEL_TIMEOUT_MS / 1000;
 
 /** In seconds. postgres.js waits for up to 20 of them, also for a server that has long been back. */
 const backoff = (retries: number): number => (0.5 + Math.random() / 2) * Math.min(1, 0.02 * 2 ** retries);
@@ -152,17 +180,21 @@ const noAnswer = (ms: number): Error => new Error(`no answer for ${ms} ms`);
 
 interface Source {
   sql(): Sql;
-  /** One of its connections has not answered for too long. */
-  abandon(sql: Sql): void;
-  /** A call is on its way that may take so long, whatever becomes of others; until what it returns is called. */
-  keep(sql: Sql, limitMs: number): () => void;
+  /** A call was begun. */
+  begin(
+    sql: Sql,
+    call: Call,
+  ): {
+    /** @param wholeTime its connection has not answered for too long, and gets no more questions */
+    giveUp(wholeTime: boolean): void;
+  };
+  /** @param timeoutSeconds after which the server is asked to leave what it is still at work on */
   end(timeoutSeconds: number): Promise<void>;
 }
 
 const givenPool = (sql: Sql): Source => ({
   sql: () => sql,
-  abandon: () => {},
-  keep: () => () => {},
+  begin: () => ({ giveUp: () => {} }),
   end: async () => {},
 });
 
@@ -174,12 +206,13 @@ async function requirePrimary(sql: Queryable): Promise<void> {
 
 /** Lets statements pass, with an eye on the last of them. */
 function watchStatements() {
-  let last: { readonly state?: unknown } | undefined;
+  let last: Statement | undefined;
   return {
+    last: () => last,
     of(sql: Queryable): Queryable {
       const watched = (...args: Parameters<Sql>) => {
         const statement = (sql as Sql)(...args);
-        last = statement as typeof last;
+        last = statement as unknown as Statement;
         return statement;
       };
       return watched as unknown as Queryable;
@@ -199,7 +232,7 @@ function ownPool(
   applicationName: string,
   overrides: ConnectionOptions = {},
 ): Source {
-  const retiring = new Set<{ readonly done: Promise<void>; hangUp(): void }>();
+  const retiring = new Set<{ readonly done: Promise<void>; giveUp(): void; hangUp(): void }>();
   let current: ReturnType<typeof open> | undefined;
   let ended = false;
 
@@ -211,21 +244,27 @@ function ownPool(
       fetch_types: false,
       connection: { application_name: applicationName, ...overrides.connection },
     });
-    const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
+    const options = sql.options as unknown as CancelOptions & { socket: OpenSocket | undefined };
+    const calls = createCallsInFlight({ ...options, given: options.socket }, () => {
+      setImmediate(() => dialer.hangUp());
+    });
     const opened = {
       sql,
-      /** When the last of the calls that may take long has to be done, by the monotonic clock. */
-      kept: new Set<number>(),
+      calls,
       retire() {
         if (current !== opened || ended) return;
         current = undefined;
-        const left = (Math.max(...opened.kept) - performance.now()) / 1000;
+        calls.retire();
+        const left = (calls.keepUntil() - performance.now()) / 1000;
         const done = opened.end(Math.max(CLOSE_TIMEOUT_S, left)).finally(() => retiring.delete(retired));
-        const retired = { done, hangUp: dialer.hangUp };
+        const retired = { done, giveUp: calls.giveUpAll, hangUp: dialer.hangUp };
         retiring.add(retired);
       },
       async end(timeout: number) {
-        await sql.end({ timeout });
+        const cutOff = timeout > 0 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;
+        await sql.end({ timeout: timeout > 0 ? timeout + CANCEL_S : 0 });
+        clearTimeout(cutOff);
+        calls.stop();
         dialer.hangUp();
       },
     };
@@ -245,23 +284,32 @@ function ownPool(
       current ??= open();
       return current.sql;
     },
-    abandon(sql) {
-      if (current?.sql === sql) current.retire();
-    },
-    keep(sql, limitMs) {
-      const kept = current?.sql === sql ? current.kept : undefined;
-      const until = performance.now() + limitMs;
-      kept?.add(until);
-      return () => void kept?.delete(until);
+    begin(sql, call) {
+      const asked = current?.sql === sql ? current : undefined;
+      const inFlight = asked?.calls.begin(call);
+      return {
+        giveUp(wholeTime) {
+          inFlight?.giveUp();
+          if (wholeTime) asked?.retire();
+        },
+      };
     },
     async end(timeout) {
       ended = true;
       const retired = [...retiring];
-      const cutOff = setTimeout(() => {
-        for (const one of retired) one.hangUp();
-      }, timeout * 1000);
+      const cutOffs = [
+        setTimeout(() => {
+          for (const one of retired) one.giveUp();
+        }, timeout * 1000),
+        setTimeout(
+          () => {
+            for (const one of retired) one.hangUp();
+          },
+          (timeout + CANCEL_S) * 1000,
+        ),
+      ];
       await Promise.all([...retired.map(({ done }) => done), current?.end(timeout)]);
-      clearTimeout(cutOff);
+      for (const cutOff of cutOffs) clearTimeout(cutOff);
     },
   };
 }
@@ -296,6 +344,19 @@ export function openDedicated(connection: Connection, overrides: ConnectionOptio
 }
 
 function openOwned(connection: string | ConnectionOptions, overrides: ConnectionOptions): Sql {
+  const sql = openAsGiven(connection, overrides);
+  const { max } = sql.options as { max: unknown };
+  if (typeof max === 'number') return sql;
+  // What comes with a URL, or as PGMAX, is text to postgres.js 3.4, which opens a single connection for it.
+  const size = Number(max);
+  if (Number.isInteger(size) && size > 0) return openAsGiven(connection, { ...overrides, max: size });
+  throw new ModuleCacheError('MC107', 'the size of the pool is no number', {
+    detail: `max: ${max}`,
+    hint: 'Pass how many connections there may be, such as ?max=10, or leave it out.',
+  });
+}
+
+function openAsGiven(connection: string | ConnectionOptions, overrides: ConnectionOptions): Sql {
   if (typeof connection === 'string') {
     try {
       return postgres(connection, { onnotice: () => {}, backoff, ...overrides });

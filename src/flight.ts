@@ -67,7 +67,7 @@ export interface FlightContext {
   readonly claimPatienceMs: number;
   readonly pollMs: number;
   /** Has a production without the database its turn; undefined if there is to be none. */
-  readonly withoutDatabase?: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
+  readonly withoutDatabase?: (<T>(work: () => Promise<T>, signal: AbortSignal) => Promise<T>) | undefined;
 }
 
 interface Production {
@@ -88,9 +88,10 @@ export interface FlightOptions {
   readonly claimPatienceMs?: number | undefined;
   /**
    * Asks the database for the first time together with other flights. To be called by the flight itself, so that its
-   * fill has begun by then; the answer has been asked for a second time if it came without a token.
+   * fill has begun by then; the answer has been asked for a second time if it came without a token. The signal aborts once
+   * nobody waits for the flight.
    */
-  readonly firstRead?: () => Promise<ReadRow>;
+  readonly firstRead?: (signal: AbortSignal) => Promise<ReadRow>;
   /** Its callers would rather have what memory holds past its time than wait for what is made without the database. */
   readonly preferStale?: (() => boolean) | undefined;
 }
@@ -166,7 +167,7 @@ export function startFlight(
   function firstRead(): Promise<ReadRow> {
     if (options.firstRead === undefined) return read();
     noteAsking();
-    return options.firstRead();
+    return options.firstRead(ended.signal);
   }
 
   /** There is something, and it is not the failure of a production that ended before anybody here asked. */
@@ -196,7 +197,7 @@ export function startFlight(
       const inTurn = context.withoutDatabase;
       if (producer === undefined || inTurn === undefined || !isAway(error)) throw error;
       if (error === thrown || options.preferStale?.() === true) throw error;
-      return await inTurn(() => produceAlone(producer));
+      return await inTurn(() => produceAlone(producer), ended.signal);
     }
   }
 

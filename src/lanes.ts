@@ -73,6 +73,7 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
       if (queue.size === 0 && working < limit()) working += 1;
       else await waitForTurn(signal);
       try {
+        // Also for a caller who has left meanwhile: lanes bound what the server is at work on, and it still is.
         return await work();
       } finally {
         working -= 1;

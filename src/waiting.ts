@@ -21,13 +21,19 @@ export const MAX_TIMER_MS = 2 ** 31 - 1;
  */
 export interface Patience {
   wait<T>(work: Promise<T>): Promise<T>;
+  /** Aborts when the caller waits no longer. */
+  readonly signal: AbortSignal;
   close(): void;
 }
 
 export function createPatience(deadlineMs: number, signal: AbortSignal | undefined): Patience {
+  const over = new AbortController();
   let giveUp: (error: unknown) => void = () => {};
   const given = new Promise<never>((_, reject) => {
-    giveUp = reject;
+    giveUp = (error) => {
+      reject(error);
+      over.abort(error);
+    };
   });
   given.catch(() => {});
   const timer = setTimeout(
@@ -45,6 +51,7 @@ export function createPatience(deadlineMs: number, signal: AbortSignal | undefin
   signal?.addEventListener('abort', onAbort, { once: true });
   return {
     wait: (work) => Promise.race([given, work]),
+    signal: over.signal,
     close() {
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);

@@ -1,3 +1,4 @@
+import { connect, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { ModuleCacheError, type ModuleCacheOptions } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
@@ -34,10 +35,9 @@ const open = (options: Partial<ModuleCacheOptions> = {}) =>
 const fill = ({ cache }: Peer, path = 'a.ts', body = 'old') =>
   cache.getOrProduce({ realm, path }, making(body));
 
-/** As an object: of a URL postgres.js takes `max` for text, and opens one connection. */
-function optionsOf(url: string, max: number) {
+function optionsOf(url: string) {
   const { hostname, port, pathname, username, password } = new URL(url);
-  return { host: hostname, port: Number(port), database: pathname.slice(1), username, password, max };
+  return { host: hostname, port: Number(port), database: pathname.slice(1), username, password };
 }
 
 function leave(): void {
@@ -328,57 +328,78 @@ describe('calls that may take long', () => {
     }
   });
 
-  test('a large read is not cut off because a small one was given up', async () => {
-    const peer = await open({ connection: optionsOf(database.url, 2), callTimeoutMs: 2_000 });
-    const lock = await database.sql.reserve();
-    try {
-      await lock`begin`;
-      await lock`lock table module_cache._artifacts in access exclusive mode`;
-      const requests = Array.from({ length: 10_000 }, (_, n) => ({ realm, path: `${n}.ts` }));
-      const reading = peer.cache.getMany(requests).catch((error: unknown) => error);
-      await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
-      const began = performance.now();
-      await until(() => performance.now() - began > 6_000, {
-        timeoutMs: 10_000,
-        what: 'others have been cut off',
-      });
-      await lock`rollback`;
-      expect(await reading).toMatchObject({ length: 10_000 });
-    } finally {
-      await lock`rollback`;
-      lock.release();
-    }
-  }, 30_000);
+  test.each([[1], [2]])(
+    'a large read is not cut off because a small one was given up (pool of %d)',
+    async (max) => {
+      const peer = await open({ connection: `${database.url}?max=${max}`, callTimeoutMs: 2_000 });
+      const lock = await database.sql.reserve();
+      try {
+        await lock`begin`;
+        await lock`lock table module_cache._artifacts in access exclusive mode`;
+        const requests = Array.from({ length: 10_000 }, (_, n) => ({ realm, path: `${n}.ts` }));
+        const reading = peer.cache.getMany(requests).catch((error: unknown) => error);
+        await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
+        const began = performance.now();
+        await until(() => performance.now() - began > 6_000, {
+          timeoutMs: 10_000,
+          what: 'others have been cut off',
+        });
+        await lock`rollback`;
+        expect(await reading).toMatchObject({ length: 10_000 });
+      } finally {
+        await lock`rollback`;
+        lock.release();
+      }
+    },
+    30_000,
+  );
 
-  test('an invalidation is not cut off because another connection of the pool was lost', async () => {
-    const peer = await open({
-      connection: optionsOf(database.url, 2),
-      heartbeatMs: 200,
-      maxStalenessMs: 5_000,
-    });
-    await Promise.all(['a.ts', 'b.ts'].map((path) => peer.cache.get({ realm, path })));
-    const lock = await database.sql.reserve();
-    try {
-      await lock`begin`;
-      await lock`lock table module_cache._invalidations in access exclusive mode`;
-      const invalidating = peer.cache.invalidate(realm, ['a.ts']).catch((error: unknown) => error);
-      const ofPool = () => database.sql`
-        select pid from pg_stat_activity
-        where application_name = ${peer.name} and query like '%module_cache.get%' and state = 'idle'`;
-      await until(async () => (await ofPool()).length === 1, { what: 'the other one waits' });
-      for (const { pid } of await ofPool()) await database.sql`select pg_terminate_backend(${pid})`;
-      const began = performance.now();
-      await until(() => performance.now() - began > 6_000, {
-        timeoutMs: 10_000,
-        what: 'others have been cut off',
+  test.each([['ended by the server'], ['broken by the network']])(
+    'an invalidation is not cut off because another connection of the pool was %s',
+    async (how) => {
+      const sockets: Socket[] = [];
+      const socket = ({ host, port }: { host: string[]; port: number[] }) => {
+        const opened = connect({ host: host[0] as string, port: port[0] as number });
+        sockets.push(opened);
+        return opened;
+      };
+      const peer = await open({
+        connection: { ...optionsOf(database.url), max: 2, socket } as ModuleCacheOptions['connection'],
+        listenConnection: database.url,
+        heartbeatMs: 200,
+        maxStalenessMs: 5_000,
       });
-      await lock`rollback`;
-      expect(await invalidating).toMatchObject({ modules: [{ realm, path: 'a.ts' }] });
-    } finally {
-      await lock`rollback`;
-      lock.release();
-    }
-  }, 30_000);
+      await Promise.all(['a.ts', 'b.ts'].map((path) => peer.cache.get({ realm, path })));
+      const lock = await database.sql.reserve();
+      try {
+        await lock`begin`;
+        await lock`lock table module_cache._invalidations in access exclusive mode`;
+        const invalidating = peer.cache.invalidate(realm, ['a.ts']).catch((error: unknown) => error);
+        const idle = () => database.sql`
+          select pid, client_port from pg_stat_activity
+          where application_name = ${peer.name} and query like '%module_cache.get%' and state = 'idle'`;
+        await until(async () => (await idle()).length === 1, { what: 'the other one waits' });
+        for (const { pid, client_port } of await idle()) {
+          if (how === 'ended by the server') await database.sql`select pg_terminate_backend(${pid})`;
+          else {
+            const lost = sockets.find(({ localPort }) => localPort === client_port);
+            lost?.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET' }));
+          }
+        }
+        const began = performance.now();
+        await until(() => performance.now() - began > 6_500, {
+          timeoutMs: 10_000,
+          what: 'others have been cut off',
+        });
+        await lock`rollback`;
+        expect(await invalidating).toMatchObject({ modules: [{ realm, path: 'a.ts' }] });
+      } finally {
+        await lock`rollback`;
+        lock.release();
+      }
+    },
+    30_000,
+  );
 
   test('a read waits for a connection of the application that is busy, as long as the database is there', async () => {
     const { sql, close } = openInstance(database.url, { max: 1 });

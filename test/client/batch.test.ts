@@ -20,7 +20,7 @@ test('a batch of which not all can begin leaves nothing on its way', async () =>
     servedInGrace: () => undefined,
     board(_id, _alone, firstRead) {
       if (reads.length === 2) throw new Error('too many');
-      reads.push(firstRead().catch((error: unknown) => error));
+      reads.push(firstRead(new AbortController().signal).catch((error: unknown) => error));
       const join = () => {
         seats += 1;
         const leave = () => {

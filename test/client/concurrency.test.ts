@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { mapConcurrently } from '../../src/concurrency.js';
+import { createTurns, mapConcurrently } from '../../src/concurrency.js';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -34,5 +34,34 @@ describe('work on many things', () => {
     finish();
     await turn();
     expect(begun).toEqual([0, 1]);
+  });
+});
+
+describe('who waits for a turn', () => {
+  const never = new Promise<never>(() => {});
+
+  test('and gives up makes room for others, and is not begun', async () => {
+    const inTurn = createTurns(1, 1);
+    let finish = (): void => {};
+    const working = inTurn(() => new Promise<void>((resolve) => (finish = resolve)));
+    const impatient = new AbortController();
+    let begun = false;
+    const waiting = inTurn(async () => {
+      begun = true;
+    }, impatient.signal);
+    await expect(inTurn(async () => {})).rejects.toMatchObject({ code: 'MC109' });
+    impatient.abort(new Error('gave up'));
+    await expect(waiting).rejects.toThrow('gave up');
+    const next = inTurn(async () => 'next');
+    finish();
+    await working;
+    expect(await next).toBe('next');
+    expect(begun).toBe(false);
+  });
+
+  test('is not begun if nobody waited for it in the first place', async () => {
+    const inTurn = createTurns(1);
+    await expect(inTurn(() => never, AbortSignal.abort(new Error('gave up')))).rejects.toThrow('gave up');
+    expect(await inTurn(async () => 'free')).toBe('free');
   });
 });

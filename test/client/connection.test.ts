@@ -261,6 +261,29 @@ describe('the application, whose instance is used,', () => {
 });
 
 describe('the pool of its own', () => {
+  test('has as many connections as its URL says, and no more', async () => {
+    const peer = await openPeer({ connection: `${database.url}?max=3` });
+    const lock = await database.sql.reserve();
+    await lock`begin`;
+    await lock`lock table module_cache._artifacts in access exclusive mode`;
+    const reading = Array.from({ length: 10 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` }));
+    const ofPool = async () =>
+      (await sessions(peer.name)).filter(({ query }) => query.includes('module_cache.get(')).length;
+    try {
+      await until(async () => (await ofPool()) === 3, { what: 'all of them are at work' });
+    } finally {
+      await lock`rollback`;
+      lock.release();
+    }
+    expect(await Promise.all(reading)).toEqual(Array(10).fill(undefined));
+    expect(await ofPool()).toBeLessThanOrEqual(3);
+  });
+
+  test.each([['0'], ['-1'], ['1.5'], ['many']])('of a size of "%s" is refused', async (max) => {
+    const refused = { code: 'MC107', detail: `max: ${max}`, hint: expect.any(String) };
+    await expect(openPeer({ connection: `${database.url}?max=${max}` })).rejects.toMatchObject(refused);
+  });
+
   test('answers at once after all its connections were lost under load', async () => {
     const peer = await openPeer({ connection: database.url });
     const strong = { consistency: 'strong', deadlineMs: 5_000 } as const;

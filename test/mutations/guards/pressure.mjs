@@ -1,5 +1,8 @@
+const ABORT = 'test/client/abort.test.ts';
 const AWAY = 'test/client/away.test.ts';
+const BACKENDS = 'test/client/backends.test.ts';
 const BREAKER = 'test/client/breaker.test.ts';
+const CANCEL = 'test/client/cancel.test.ts';
 const LANES = 'test/client/lanes.test.ts';
 const HTTP = 'test/http/away.test.ts';
 
@@ -110,8 +113,8 @@ export const silence = {
     },
     {
       name: 'a busy instance of the application is waited for',
-      text: '            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;\n',
-      without: '',
+      text: 'if (isInstance(connection) && statement.isWaiting() && isThere()) {',
+      without: 'if (isInstance(connection) && statement.isWaiting() && !isThere()) {',
       test: [AWAY, 'a read waits for a connection of the application that is busy'],
     },
     {
@@ -119,6 +122,111 @@ export const silence = {
       text: '          if (error === silence && isWaiting() && isThere()) continue;\n',
       without: '',
       test: [AWAY, 'an application that keeps its instance busy does not make the database count as away'],
+    },
+  ],
+};
+
+export const pool = {
+  file: 'src/connection.ts',
+  guards: [
+    {
+      name: 'a lost connection leaves other calls their time',
+      text: 'opened.end(Math.max(CLOSE_TIMEOUT_S, left))',
+      without: 'opened.end(Math.min(CLOSE_TIMEOUT_S, Math.abs(left)))',
+      test: [
+        AWAY,
+        'an invalidation is not cut off because another connection of the pool was broken by the network',
+      ],
+    },
+    {
+      name: 'the size of a pool comes with a URL as text',
+      text: "if (typeof max === 'number') return sql;",
+      without: 'if (max !== undefined) return sql;',
+      test: ['test/client/connection.test.ts', 'has as many connections as its URL says, and no more'],
+    },
+    {
+      name: 'what a pool has not sent when it is given up is asked for elsewhere',
+      text: 'if (call.withdrawn) {',
+      without: 'if (call.withdrawn && ms < 0) {',
+      test: [BACKENDS, 'what had not been sent by then is asked for by the next pool'],
+    },
+    {
+      name: 'a pool that closes has the server leave what it is at work on',
+      text: 'timeout > 0 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;',
+      without: 'timeout > 1e6 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;',
+      test: [BACKENDS, 'a process that closes leaves nothing that waits'],
+    },
+  ],
+};
+
+export const cancelling = {
+  file: 'src/cancel.ts',
+  guards: [
+    {
+      name: 'the server is asked to leave what was given up',
+      text: 'void ask(backend, call);',
+      without: 'if (asked.size < 0) void ask(backend, call);',
+      test: [BACKENDS, 'a process has no more backends than two pools, however long that lasts'],
+    },
+    {
+      name: 'what somebody waits for is not cancelled in place of what nobody waits for',
+      text: '      if ([...calls].some((other) => !other.givenUp && mayBeWith(backend, other))) continue;\n',
+      without: '      if (mayBeWith(backend, call) && calls.size < 0) continue;\n',
+      test: [CANCEL, 'one that waits on the same connection is not cut off'],
+    },
+    {
+      name: 'nothing is cancelled in a pool that is in use',
+      text: 'if (!retired || stopping.signal.aborted) return;',
+      without: 'if (stopping.signal.aborted) return;',
+      test: [CANCEL, 'as long as the pool is in use nothing is cancelled'],
+    },
+    {
+      name: 'a cancelled one that the request has missed is asked for again',
+      text: '    asked.delete(backend);\n',
+      without: '',
+      test: [CANCEL, 'what the request has missed is asked for again'],
+    },
+  ],
+};
+
+export const turns = {
+  file: 'src/concurrency.ts',
+  guards: [
+    {
+      name: 'who gives up while waiting for a turn leaves the queue',
+      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
+      without: '',
+      test: ['test/client/concurrency.test.ts', 'and gives up makes room for others, and is not begun'],
+    },
+  ],
+};
+
+export const strong = {
+  file: 'src/cache.ts',
+  guards: [
+    {
+      name: 'a strong read whose caller has left is not asked for',
+      text: 'calls.isCurrent(sql, id, token), { signal });',
+      without: 'calls.isCurrent(sql, id, token), signal.aborted ? { signal } : {});',
+      test: [ABORT, 'of what memory holds: is never asked for once its caller has left'],
+    },
+  ],
+};
+
+export const strongMany = {
+  file: 'src/batch.ts',
+  guards: [
+    {
+      name: 'many strong reads whose caller has left are not asked for',
+      text: '            signal: patience.signal,\n',
+      without: '',
+      test: [ABORT, 'of many that memory holds: is never asked for once its caller has left'],
+    },
+    {
+      name: 'a question whose flights have all been given up is not asked',
+      text: 'if (wantedBy === 0) unwanted.abort(signal.reason);',
+      without: 'if (wantedBy < 0) unwanted.abort(signal.reason);',
+      test: [ABORT, 'of many that it does not hold: is never asked for once its caller has left'],
     },
   ],
 };

@@ -1,0 +1,132 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { ModuleCacheOptions } from '../../src/index.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { describeBouncer } from '../support/describe-bouncer.js';
+import { startBouncer } from '../support/pgbouncer.js';
+import { until } from '../support/wait.js';
+import { closePeers, newRealm, openPeer, type Peer } from './support/peers.js';
+
+/** What a process costs the server while calls are not answered in time: not more connections than it may open. */
+
+let database: TestDatabase;
+let realm: string;
+const cleanUps: (() => Promise<unknown>)[] = [];
+beforeAll(async () => {
+  database = await createDatabase();
+});
+afterAll(() => database.drop());
+beforeEach(() => {
+  realm = newRealm();
+});
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+  await closePeers();
+});
+
+const open = (options: Partial<ModuleCacheOptions> = {}) =>
+  openPeer({ connection: database.url, callTimeoutMs: 300, ...options });
+
+/** All reads and writes wait from now on. */
+async function lockArtifacts(): Promise<{ unlock(): Promise<void> }> {
+  const lock = await database.sql.reserve();
+  let locked = true;
+  const unlock = async (): Promise<void> => {
+    if (!locked) return;
+    locked = false;
+    await lock`rollback`;
+    lock.release();
+  };
+  cleanUps.push(unlock);
+  await lock`begin`;
+  await lock`lock table module_cache._artifacts in access exclusive mode`;
+  return { unlock };
+}
+
+const backends = async (name: string) =>
+  (await database.sql`select from pg_stat_activity where application_name = ${name}`).length;
+
+const waiting = async () =>
+  (
+    await database.sql`
+      select from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock' and query like '%module_cache.get(%'`
+  ).length;
+
+/** Asks again and again, from several callers that do not keep step, and measures. */
+async function insist(peer: Peer, ms: number): Promise<{ most: number; codes: Set<unknown> }> {
+  const began = performance.now();
+  const codes = new Set<unknown>();
+  let most = 0;
+  const caller = async (_: unknown, nth: number): Promise<void> => {
+    for (let n = 0; performance.now() - began < ms; n += 1) {
+      const options = { deadlineMs: 100 + 10 * nth };
+      await peer.cache.get({ realm, path: `${nth}/${n}.ts` }, options).catch(({ code }) => codes.add(code));
+    }
+  };
+  const measure = async (): Promise<void> => {
+    while (performance.now() - began < ms) most = Math.max(most, await backends(peer.name));
+  };
+  await Promise.all([...Array.from({ length: 8 }).map(caller), measure()]);
+  return { most, codes };
+}
+
+describe('while reads wait for a lock', () => {
+  const max = 3;
+
+  test('a process has no more backends than two pools, however long that lasts', async () => {
+    const peer = await open({ connection: `${database.url}?max=${max}` });
+    const { unlock } = await lockArtifacts();
+    const { most, codes } = await insist(peer, 4_000);
+    expect(codes).toContain('MC102');
+    // One that takes over from another, the dedicated connection, and what is just leaving.
+    expect(most).toBeLessThanOrEqual(3 * max + 1);
+    await until(async () => (await waiting()) === 0, { what: 'nothing of it is left' });
+    await unlock();
+    await until(() => peer.of('away').length === peer.of('back').length, { what: 'it is there' });
+    expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
+    await peer.cache.close();
+    await until(async () => (await backends(peer.name)) === 0, { timeoutMs: 1_000, what: 'all have left' });
+  }, 30_000);
+
+  test('what had not been sent by then is asked for by the next pool', async () => {
+    const peer = await open({ connection: `${database.url}?max=1`, callTimeoutMs: 1_000 });
+    const { unlock } = await lockArtifacts();
+    const first = peer.cache.get({ realm, path: 'a.ts' }).catch(({ code }) => code);
+    const began = performance.now();
+    await until(() => performance.now() - began > 500, { what: 'half of its time is over' });
+    const second = peer.cache.get({ realm, path: 'b.ts' });
+    expect(await first).toBe('MC108');
+    await unlock();
+    expect(await second).toBeUndefined();
+  });
+
+  test('a process that closes leaves nothing that waits', async () => {
+    const peer = await open({ connection: `${database.url}?max=${max}`, callTimeoutMs: 60_000 });
+    await lockArtifacts();
+    const asking = Array.from({ length: 20 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` }));
+    const settled = Promise.allSettled(asking);
+    await until(async () => (await waiting()) === max, { what: 'they wait' });
+    await peer.cache.close();
+    for (const { status } of await settled) expect(status).toBe('rejected');
+    await until(async () => (await backends(peer.name)) === 0, { timeoutMs: 1_000, what: 'all have left' });
+  }, 30_000);
+});
+
+describeBouncer('through PgBouncer', () => {
+  test('what nobody waits for any more is not at work on the server', async () => {
+    const bouncer = await startBouncer(database.url, { poolSize: 2 });
+    cleanUps.push(bouncer.stop);
+    const peer = await open({
+      connection: `${bouncer.url(database.url)}?prepare=false&max=2`,
+      listenConnection: database.url,
+    });
+    const { unlock } = await lockArtifacts();
+    const reading = Array.from({ length: 2 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` }));
+    const settled = Promise.allSettled(reading);
+    await until(async () => (await waiting()) > 0, { what: 'they wait' });
+    for (const { status } of await settled) expect(status).toBe('rejected');
+    await until(async () => (await waiting()) === 0, { timeoutMs: 3_000, what: 'the server has left them' });
+    await unlock();
+    expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
+  }, 30_000);
+});
