@@ -39,20 +39,47 @@ const mutations: readonly Mutation[] = [
     guard: 'check at read',
     breaks: 'what is stored while its invalidation commits is served for ever',
     schema: 'CHECK_AT_READ',
+    schemaTest: [
+      'test/protocol/in-flight.test.ts',
+      'an invalidation that is not yet committed while put checks is not lost',
+    ],
     options: none,
   },
   {
     guard: 'dependency keys',
     breaks: 'a module is served with the text of an import that has changed',
     schema: 'DEPENDENCIES',
+    schemaTest: [
+      'test/protocol/in-flight.test.ts',
+      'a change of a dependency while its consumer is produced for the first time outdates the consumer',
+    ],
     options: none,
   },
-  { guard: 'realm key', breaks: 'a cleared realm is still served', schema: 'REALM_KEY', options: none },
-  { guard: 'key of everything', breaks: 'clear_all clears nothing', schema: 'GLOBAL_KEY', options: none },
+  {
+    guard: 'realm key',
+    breaks: 'a cleared realm is still served',
+    schema: 'REALM_KEY',
+    schemaTest: [
+      'test/protocol/in-flight.test.ts',
+      'a realm that is cleared while a path without a row is being produced stays cleared',
+    ],
+    options: none,
+  },
+  {
+    guard: 'key of everything',
+    breaks: 'clear_all clears nothing',
+    schema: 'GLOBAL_KEY',
+    schemaTest: [
+      'test/protocol/in-flight.test.ts',
+      'everything that is cleared while a path without a row is being produced stays cleared',
+    ],
+    options: none,
+  },
   {
     guard: 'floor',
     breaks: 'garbage collection lets in what an invalidation had rejected',
     schema: 'FLOOR',
+    schemaTest: ['test/protocol/oracle.test.ts', 'when the floor is taken out'],
     options: [...none, '--writes', '30'],
   },
   {
@@ -66,12 +93,20 @@ const mutations: readonly Mutation[] = [
     guard: 'transactions in progress at the cursor',
     breaks: 'who commits late is never heard of',
     schema: 'CURSOR_IN_PROGRESS',
+    schemaTest: [
+      'test/sql/changes.test.ts',
+      'an invalidation that commits in another order than it began is not skipped',
+    ],
     options: [...none, '--broadcast', 'log'],
   },
   {
     guard: 'no token in a transaction that has written',
     breaks: 'what was rolled back is served',
     schema: 'NO_TOKEN_IN_A_WRITER',
+    schemaTest: [
+      'test/protocol/in-flight.test.ts',
+      'a token taken inside a transaction that invalidated and then rolls back stores nothing',
+    ],
     options: none,
   },
   {
