@@ -64,6 +64,13 @@ const settings = [
   'tcp_keepalives_count = 3',
   'tcp_user_timeout = 10000',
 ];
+/** Else a backend that waits for a lock would go on after this process has given it up; not every platform has it. */
+const leaveWithClient = `do $$
+begin
+  perform set_config('client_connection_check_interval', '1s', false);
+exception when invalid_parameter_value then
+  null;
+end $$`;
 
 /** @throws ModuleCacheError MC101 if the connection does not hear what another one notifies */
 export async function openSession(options: SessionOptions): Promise<Session> {
@@ -147,7 +154,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
   }
 
   async function prepare({ sql }: Link, probe: string): Promise<void> {
-    const statements = [`unlisten ${probe}`, ...settings.map((setting) => `set ${setting}`)];
+    const statements = [`unlisten ${probe}`, ...settings.map((setting) => `set ${setting}`), leaveWithClient];
     if (options.broadcast === 'log') statements.push('set module_cache.notify = off');
     else for (const channel of options.channels) statements.push(`listen ${channel}`);
     await sql.unsafe(statements.join(';'));

@@ -26,30 +26,30 @@ afterEach(async () => {
 const open = (options: Partial<ModuleCacheOptions> = {}) =>
   openPeer({ connection: database.url, callTimeoutMs: 300, ...options });
 
-/** All reads and writes wait from now on. */
-async function lockArtifacts(): Promise<{ unlock(): Promise<void> }> {
-  const lock = await database.sql.reserve();
+/** All reads and writes wait from now on; or all that asks the log. */
+async function lock(table: '_artifacts' | '_invalidations'): Promise<{ unlock(): Promise<void> }> {
+  const holder = await database.sql.reserve();
   let locked = true;
   const unlock = async (): Promise<void> => {
     if (!locked) return;
     locked = false;
-    await lock`rollback`;
-    lock.release();
+    await holder`rollback`;
+    holder.release();
   };
   cleanUps.push(unlock);
-  await lock`begin`;
-  await lock`lock table module_cache._artifacts in access exclusive mode`;
+  await holder`begin`;
+  await holder.unsafe(`lock table module_cache.${table} in access exclusive mode`);
   return { unlock };
 }
 
 const backends = async (name: string) =>
   (await database.sql`select from pg_stat_activity where application_name = ${name}`).length;
 
-const waiting = async () =>
+const waiting = async (call = 'get') =>
   (
     await database.sql`
       select from pg_stat_activity
-      where datname = current_database() and wait_event_type = 'Lock' and query like '%module_cache.get(%'`
+      where datname = current_database() and wait_event_type = 'Lock' and query like ${`%module_cache.${call}(%`}`
   ).length;
 
 /** Asks again and again, from several callers that do not keep step, and measures. */
@@ -75,7 +75,7 @@ describe('while reads wait for a lock', () => {
 
   test('a process has no more backends than two pools, however long that lasts', async () => {
     const peer = await open({ connection: `${database.url}?max=${max}` });
-    const { unlock } = await lockArtifacts();
+    const { unlock } = await lock('_artifacts');
     const { most, codes } = await insist(peer, 4_000);
     expect(codes).toContain('MC102');
     // One that takes over from another, the dedicated connection, and what is just leaving.
@@ -85,12 +85,12 @@ describe('while reads wait for a lock', () => {
     await until(() => peer.of('away').length === peer.of('back').length, { what: 'it is there' });
     expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
     await peer.cache.close();
-    await until(async () => (await backends(peer.name)) === 0, { timeoutMs: 1_000, what: 'all have left' });
+    await until(async () => (await backends(peer.name)) === 0, { what: 'all have left' });
   }, 30_000);
 
   test('what had not been sent by then is asked for by the next pool', async () => {
     const peer = await open({ connection: `${database.url}?max=1`, callTimeoutMs: 1_000 });
-    const { unlock } = await lockArtifacts();
+    const { unlock } = await lock('_artifacts');
     const first = peer.cache.get({ realm, path: 'a.ts' }).catch(({ code }) => code);
     const began = performance.now();
     await until(() => performance.now() - began > 500, { what: 'half of its time is over' });
@@ -102,15 +102,33 @@ describe('while reads wait for a lock', () => {
 
   test('a process that closes leaves nothing that waits', async () => {
     const peer = await open({ connection: `${database.url}?max=${max}`, callTimeoutMs: 60_000 });
-    await lockArtifacts();
+    await lock('_artifacts');
     const asking = Array.from({ length: 20 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` }));
     const settled = Promise.allSettled(asking);
     await until(async () => (await waiting()) === max, { what: 'they wait' });
     await peer.cache.close();
     for (const { status } of await settled) expect(status).toBe('rejected');
-    await until(async () => (await backends(peer.name)) === 0, { timeoutMs: 1_000, what: 'all have left' });
+    await until(async () => (await backends(peer.name)) === 0, { what: 'all have left' });
   }, 30_000);
 });
+
+test('while the log is locked, a dedicated connection that was given up leaves the server soon', async () => {
+  const options = { heartbeatMs: 50, maxStalenessMs: 500 };
+  const peer = await open(options);
+  const { unlock } = await lock('_invalidations');
+  let most = 0;
+  await until(
+    async () => {
+      most = Math.max(most, await waiting('changes_since'));
+      return peer.of('disconnected').length >= 5;
+    },
+    { timeoutMs: 60_000, what: 'it was given up again and again' },
+  );
+  expect(most).toBeLessThan(4);
+  await until(async () => (await waiting('changes_since')) <= 1, { what: 'the others have left' });
+  await unlock();
+  await until(() => peer.cache.stats().fresh, { what: 'it is there' });
+}, 90_000);
 
 describeBouncer('through PgBouncer', () => {
   test('what nobody waits for any more is not at work on the server', async () => {
@@ -120,12 +138,12 @@ describeBouncer('through PgBouncer', () => {
       connection: `${bouncer.url(database.url)}?prepare=false&max=2`,
       listenConnection: database.url,
     });
-    const { unlock } = await lockArtifacts();
+    const { unlock } = await lock('_artifacts');
     const reading = Array.from({ length: 2 }, (_, n) => peer.cache.get({ realm, path: `${n}.ts` }));
     const settled = Promise.allSettled(reading);
     await until(async () => (await waiting()) > 0, { what: 'they wait' });
     for (const { status } of await settled) expect(status).toBe('rejected');
-    await until(async () => (await waiting()) === 0, { timeoutMs: 3_000, what: 'the server has left them' });
+    await until(async () => (await waiting()) === 0, { what: 'the server has left them' });
     await unlock();
     expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
   }, 30_000);

@@ -90,6 +90,15 @@ export const session = {
       test: [CATCH_UP, 'is applied as soon as it listens again, long before the next heartbeat'],
     },
     {
+      name: 'a backend that waits leaves when its connection is given up',
+      text: "perform set_config('client_connection_check_interval', '1s', false);",
+      without: 'null;',
+      test: [
+        'test/client/backends.test.ts',
+        'while the log is locked, a dedicated connection that was given up leaves the server soon',
+      ],
+    },
+    {
       name: 'without notifications it releases claims without them',
       text: "statements.push('set module_cache.notify = off');",
       without: 'statements.push();',
