@@ -12,7 +12,7 @@ import { makeBuilds } from '../mutations/builds.mjs';
 import { allGuards } from '../mutations/guards.mjs';
 import { runTests } from '../mutations/jest.mjs';
 import type { Verdict } from './checker.js';
-import { putInto } from './support/document.js';
+import { putInto, rowsIn } from './support/document.js';
 import { soak } from './support/soak.js';
 
 interface Mutation {
@@ -274,12 +274,15 @@ for (const [index, mutation] of chosen.entries()) {
 }
 console.log(`${chosen.length} runs, ${chosen.length - missed} as they should be`);
 if (write) {
-  const lines = rows.map((row) => `| ${row.join(' | ')} |`);
-  const head = [
-    '| taken out | what breaks | rule that is found broken, or test | found after |',
-    '| --- | --- | --- | --- |',
-  ];
-  putInto(join(root, 'docs/faults.md'), 'guards', [...head, ...lines].join('\n'));
+  const document = join(root, 'docs/faults.md');
+  // Of those that were left alone the table says what it said.
+  const before = rowsIn(document, 'guards');
+  const rowOf = ({ guard }: Mutation): string[] | undefined =>
+    [...rows, ...before].find(([name]) => name === guard);
+  const head = ['taken out', 'what breaks', 'rule that is found broken, or test', 'found after'];
+  const known = mutations.map(rowOf).filter((row) => row !== undefined);
+  const lines = [head, head.map(() => '---'), ...known].map((row) => `| ${row.join(' | ')} |`);
+  putInto(document, 'guards', lines.join('\n'));
 }
 process.exitCode = missed === 0 ? 0 : 1;
 
