@@ -16,6 +16,7 @@ export default {
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   testTimeout: 60_000,
-  maxWorkers: 2,
+  // Many tests wait most of the time.
+  maxWorkers: 3,
   reporters: ['default', '<rootDir>/test/support/count-reporter.mjs'],
 };

@@ -27,6 +27,8 @@ export interface BouncerOptions {
   poolSize?: number;
   /** Further lines of its configuration. */
   settings?: Readonly<Record<string, string>>;
+  /** It has ended, and nobody has ended it. */
+  onCrash?: (log: string) => void;
 }
 
 /** The one that the variable PGBOUNCER names, else what is in PATH or where Debian puts it. */
@@ -67,8 +69,10 @@ export async function startBouncer(serverUrl: string, options: BouncerOptions = 
   };
   configure(options.poolMode ?? 'transaction');
   let log = '';
+  let isWanted = true;
   async function launch(): Promise<{ child: ChildProcess; exited: Promise<void> }> {
     log = '';
+    isWanted = true;
     const child = spawn(binary as string, [file], {
       ...spawnOptions(user),
       stdio: ['ignore', 'ignore', 'pipe'],
@@ -88,6 +92,7 @@ export async function startBouncer(serverUrl: string, options: BouncerOptions = 
         running.delete(child);
         failure ??= new Error(`PgBouncer has ended: ${log}`);
         resolve();
+        if (isWanted) options.onCrash?.(log);
       });
     });
     await said('process up', () => failure);
@@ -99,6 +104,7 @@ export async function startBouncer(serverUrl: string, options: BouncerOptions = 
     });
   let current = await launch();
   async function kill(): Promise<void> {
+    isWanted = false;
     current.child.kill('SIGKILL');
     await within(10_000, () => 'PgBouncer has ended', current.exited);
   }

@@ -217,9 +217,18 @@ export async function createConductor(
   );
 
   const front = await openLink(server.port);
-  const bouncer =
-    findBouncer() === undefined ? undefined : await startBouncer(front.url(urlOn(server)), { poolSize: 6 });
   const clock = createClock(process.hrtime.bigint());
+  const bouncer =
+    findBouncer() === undefined
+      ? undefined
+      : await startBouncer(front.url(urlOn(server)), {
+          poolSize: 6,
+          onCrash(log) {
+            const what = `PgBouncer has ended by itself: ${log.slice(-1000)}`;
+            recorder.write({ type: 'wrong', at: clock.now(), what });
+            void bouncer?.restart().catch(() => {});
+          },
+        });
   const fleet = await createFleet({
     seed: settings.seed,
     random: random.fork(),

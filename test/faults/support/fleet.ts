@@ -11,7 +11,7 @@ export interface Peer {
   readonly lane: number;
   readonly link: Link;
   readonly process: ChildProcess;
-  /** Resolves when it has opened its cache. */
+  /** Resolves when it has opened its cache, has ended, or cannot in a minute. */
   readonly ready: Promise<void>;
   operations: number;
   /** Resolves to whether it did. */
@@ -42,6 +42,7 @@ export type FleetSettings = Omit<PeerSettings, 'peer' | 'lane' | 'poolUrl' | 'di
   random: Random;
 };
 
+const START_MS = 60_000;
 const script = fileURLToPath(new URL('../peer/main.ts', import.meta.url));
 
 export async function createFleet(settings: FleetSettings): Promise<Fleet> {
@@ -108,6 +109,9 @@ export async function createFleet(settings: FleetSettings): Promise<Fleet> {
       for (const done of waiting.values()) done(false);
       if (running.get(lane) === peer) running.delete(lane);
     });
+    // Whoever asks it then finds out that it is not.
+    const late = setTimeout(() => becomeReady(), START_MS);
+    void peer.ready.then(() => clearTimeout(late));
     running.set(lane, peer);
     send({
       ...shared,
