@@ -1,13 +1,5 @@
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres';
 import { only, type Queryable } from './calls.js';
-import {
-  CANCEL_TIMEOUT_MS,
-  type Call,
-  type CancelOptions,
-  createCallsInFlight,
-  type Statement,
-} from './cancel.js';
 import { createDialer, type OpenSocket } from './dialer.js';
 import { ModuleCacheError } from './errors.js';
 import { isRelayed, keepsSession } from './pooler.js';
@@ -61,76 +53,67 @@ export async function openPool(
     await replaced.end(0);
   };
   try {
-    let { pinned, forgetful } = await inspectServer(source.sql());
+    const { forgetful, relayed, ...sessions } = await inspectServer(source.sql());
+    let { pinned } = sessions;
     if (isInstance(connection)) {
       if (forgetful) await requireOwnSessions(connection);
     } else {
       const unprepared = forgetful ? { prepare: false } : {};
       if (forgetful) await replace(ownPool(connection, applicationName, unprepared));
-      if (!pinned) {
-        // Not from the beginning, because poolers refuse it.
-        const settled = ownPool(connection, applicationName, { ...unprepared, connection: settledSessions });
-        ({ pinned } = await inspectServer(settled.sql()).catch(() => ({ pinned: false })));
-        if (pinned) await replace(settled);
-        else await settled.end(0);
+      // Not from the beginning, because poolers refuse them, and not every platform has the second.
+      const wanted = relayed ? [] : [{ ...settledSessions, ...leaveWithClient }];
+      if (!pinned) wanted.push(settledSessions);
+      for (const parameters of wanted) {
+        const settled = ownPool(connection, applicationName, { ...unprepared, connection: parameters });
+        const isSettled = await inspectServer(settled.sql()).then(
+          (now) => now.pinned,
+          () => false,
+        );
+        if (isSettled) {
+          pinned = true;
+          await replace(settled);
+          break;
+        }
+        await settled.end(0);
       }
     }
     const { sql, begin, end } = source;
     async function run<T>(
-      ask: (sql: Queryable) => Promise<T>,
+      call: (sql: Queryable) => Promise<T>,
       limitMs = Number.POSITIVE_INFINITY,
       long = false,
       statement = watchStatements(),
-      endsAt?: number,
     ): Promise<T> {
       const asked = sql();
       let abandoned = false;
       const answer = pinned
-        ? ask(statement.of(asked))
+        ? call(statement.of(asked))
         : (asked.begin('isolation level read committed read write', (tx) => {
             // Nobody is told any more what it does.
             if (abandoned) throw noAnswer(limitMs);
-            return ask(statement.of(tx));
+            return call(statement.of(tx));
           }) as Promise<T>);
       const ms = Math.min(limitMs, MAX_TIMER_MS);
-      const ends = endsAt ?? performance.now() + ms;
-      // What is left of it says little about a connection.
-      const wholeTime = endsAt === undefined;
-      let left = Math.max(1, ends - performance.now());
-      const call: Call = {
-        statement: statement.last,
-        keepsUntil: long ? ends : 0,
-        settled: answer,
-        givenUp: false,
-        withdrawn: false,
-      };
-      const inFlight = begin(asked, call);
-      for (;;) {
-        let silence: Error | undefined;
-        try {
-          return await withDeadline(answer, left, () => {
-            silence = noAnswer(ms);
-            return silence;
-          });
-        } catch (error) {
-          if (call.withdrawn) {
-            // Whoever looks whether the database is there comes first.
-            await nextTurn();
-            return run(ask, limitMs, long, statement, ends);
+      const inFlight = begin(asked, long ? ms : 0);
+      try {
+        for (;;) {
+          let silence: Error | undefined;
+          try {
+            return await withDeadline(answer, ms, () => {
+              silence = noAnswer(ms);
+              return silence;
+            });
+          } catch (error) {
+            if (silence === undefined || error !== silence) throw error;
+            // Behind what else the application does with its instance, as long as that gets on.
+            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;
+            abandoned = true;
+            inFlight.giveUp();
+            throw error;
           }
-          if (silence === undefined || error !== silence) {
-            // The server says that it was cancelled, which is not what the caller wants to know.
-            throw call.givenUp ? new Error('the connection was given up', { cause: error }) : error;
-          }
-          // Behind what else the application does with its instance, as long as that gets on.
-          if (isInstance(connection) && statement.isWaiting() && isThere()) {
-            left = ms;
-            continue;
-          }
-          abandoned = true;
-          inFlight.giveUp(wholeTime);
-          throw error;
         }
+      } finally {
+        inFlight.end();
       }
     }
 
@@ -158,20 +141,23 @@ export async function openPool(
       }
     }
 
-    return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S - CANCEL_S) };
+    return { run, look, size: Number(sql().options.max), close: () => end(CLOSE_TIMEOUT_S) };
   } catch (error) {
     await source.end(0);
     throw error;
   }
 }
 
-const settledSessions: ConnectionOptions['connection'] = {
+const settledSessions: NonNullable<ConnectionOptions['connection']> = {
   default_transaction_isolation: 'read committed',
   // postgres.js leaves out what is false.
   default_transaction_read_only: 'off' as unknown as boolean,
 };
+/** A backend that waits for a lock does not notice otherwise that nobody is there any more. */
+const leaveWithClient: NonNullable<ConnectionOptions['connection']> = {
+  client_connection_check_interval: 1_000,
+};
 const CLOSE_TIMEOUT_S = 5;
-const CANCEL_S = CANCEL_TIMEOUT_MS / 1000;
 
 /** In seconds. postgres.js waits for up to 20 of them, also for a server that has long been back. */
 const backoff = (retries: number): number => (0.5 + Math.random() / 2) * Math.min(1, 0.02 * 2 ** retries);
@@ -180,21 +166,25 @@ const noAnswer = (ms: number): Error => new Error(`no answer for ${ms} ms`);
 
 interface Source {
   sql(): Sql;
-  /** A call was begun. */
+  /**
+   * A call is on its way.
+   *
+   * @param limitMs that others which give up, or lose their connection, leave it
+   */
   begin(
     sql: Sql,
-    call: Call,
+    limitMs: number,
   ): {
-    /** @param wholeTime its connection has not answered for too long, and gets no more questions */
-    giveUp(wholeTime: boolean): void;
+    /** Its connection has not answered for too long, and gets no more questions. */
+    giveUp(): void;
+    end(): void;
   };
-  /** @param timeoutSeconds after which the server is asked to leave what it is still at work on */
   end(timeoutSeconds: number): Promise<void>;
 }
 
 const givenPool = (sql: Sql): Source => ({
   sql: () => sql,
-  begin: () => ({ giveUp: () => {} }),
+  begin: () => ({ giveUp: () => {}, end: () => {} }),
   end: async () => {},
 });
 
@@ -206,13 +196,12 @@ async function requirePrimary(sql: Queryable): Promise<void> {
 
 /** Lets statements pass, with an eye on the last of them. */
 function watchStatements() {
-  let last: Statement | undefined;
+  let last: { readonly state?: unknown } | undefined;
   return {
-    last: () => last,
     of(sql: Queryable): Queryable {
       const watched = (...args: Parameters<Sql>) => {
         const statement = (sql as Sql)(...args);
-        last = statement as unknown as Statement;
+        last = statement as typeof last;
         return statement;
       };
       return watched as unknown as Queryable;
@@ -232,7 +221,7 @@ function ownPool(
   applicationName: string,
   overrides: ConnectionOptions = {},
 ): Source {
-  const retiring = new Set<{ readonly done: Promise<void>; giveUp(): void; hangUp(): void }>();
+  const retiring = new Set<{ readonly done: Promise<void>; hangUp(): void }>();
   let current: ReturnType<typeof open> | undefined;
   let ended = false;
 
@@ -244,29 +233,25 @@ function ownPool(
       fetch_types: false,
       connection: { application_name: applicationName, ...overrides.connection },
     });
-    const options = sql.options as unknown as CancelOptions & { socket: OpenSocket | undefined };
-    const calls = createCallsInFlight({ ...options, given: options.socket }, () => {
-      setImmediate(() => dialer.hangUp());
-    });
+    const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
     const opened = {
       sql,
-      calls,
+      /** Of each call that somebody waits for, until when it is left alone, by the monotonic clock. */
+      calls: new Set<{ readonly until: number }>(),
       retire() {
         if (current !== opened || ended) return;
         current = undefined;
-        calls.retire();
-        const left = (calls.keepUntil() - performance.now()) / 1000;
+        const latest = Math.max(...[...opened.calls].map(({ until }) => until));
+        const left = (latest - performance.now()) / 1000;
         const done = opened.end(Math.max(CLOSE_TIMEOUT_S, left)).finally(() => retiring.delete(retired));
-        const retired = { done, giveUp: calls.giveUpAll, hangUp: dialer.hangUp };
+        const retired = { done, hangUp: dialer.hangUp };
         retiring.add(retired);
       },
       async end(timeout: number) {
-        const cutOff = timeout > 0 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;
-        await sql.end({ timeout: timeout > 0 ? timeout + CANCEL_S : 0 });
-        clearTimeout(cutOff);
-        calls.stop();
+        await sql.end({ timeout });
         dialer.hangUp();
       },
+      hangUp: () => dialer.hangUp(),
     };
     const dialer = createDialer({
       given: options.socket,
@@ -284,32 +269,30 @@ function ownPool(
       current ??= open();
       return current.sql;
     },
-    begin(sql, call) {
+    begin(sql, limitMs) {
       const asked = current?.sql === sql ? current : undefined;
-      const inFlight = asked?.calls.begin(call);
+      const call = { until: performance.now() + limitMs };
+      asked?.calls.add(call);
+      const end = (): void => {
+        // What is left there was given up, and would keep its backend.
+        if (asked?.calls.delete(call) && asked.calls.size === 0 && asked !== current) asked.hangUp();
+      };
       return {
-        giveUp(wholeTime) {
-          inFlight?.giveUp();
-          if (wholeTime) asked?.retire();
+        giveUp() {
+          asked?.retire();
+          end();
         },
+        end,
       };
     },
     async end(timeout) {
       ended = true;
       const retired = [...retiring];
-      const cutOffs = [
-        setTimeout(() => {
-          for (const one of retired) one.giveUp();
-        }, timeout * 1000),
-        setTimeout(
-          () => {
-            for (const one of retired) one.hangUp();
-          },
-          (timeout + CANCEL_S) * 1000,
-        ),
-      ];
+      const cutOff = setTimeout(() => {
+        for (const one of retired) one.hangUp();
+      }, timeout * 1000);
       await Promise.all([...retired.map(({ done }) => done), current?.end(timeout)]);
-      for (const cutOff of cutOffs) clearTimeout(cutOff);
+      clearTimeout(cutOff);
     },
   };
 }
@@ -387,6 +370,8 @@ interface Sessions {
    * PgBouncer before 1.21 postgres.js then gets errors, the answers to other questions, or none.
    */
   forgetful: boolean;
+  /** There is somebody in between. */
+  relayed: boolean;
 }
 
 async function inspectServer(sql: Sql): Promise<Sessions> {
@@ -419,9 +404,11 @@ async function inspectServer(sql: Sql): Promise<Sessions> {
   const reason = incompatibility(String(schema), String(oldestClient));
   if (reason !== undefined) throw reason;
   const prepared = (JSON.parse(names ?? '[]') as string[]).includes(server.statement.name);
+  const relayed = isRelayed(server, pid);
   return {
     pinned: isolation === 'read committed' && readOnly === 'off',
-    forgetful: prepared && isRelayed(server, pid),
+    forgetful: prepared && relayed,
+    relayed,
   };
 }
 

@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { Duplex } from 'node:stream';
 
 /** The part of postgres.js' parsed options that says where the server is. */
-export interface Target {
+interface Target {
   readonly host: readonly string[];
   readonly port: readonly number[];
   /** Of a Unix socket. */

@@ -2,7 +2,6 @@ const ABORT = 'test/client/abort.test.ts';
 const AWAY = 'test/client/away.test.ts';
 const BACKENDS = 'test/client/backends.test.ts';
 const BREAKER = 'test/client/breaker.test.ts';
-const CANCEL = 'test/client/cancel.test.ts';
 const LANES = 'test/client/lanes.test.ts';
 const HTTP = 'test/http/away.test.ts';
 
@@ -113,8 +112,8 @@ export const silence = {
     },
     {
       name: 'a busy instance of the application is waited for',
-      text: 'if (isInstance(connection) && statement.isWaiting() && isThere()) {',
-      without: 'if (isInstance(connection) && statement.isWaiting() && !isThere()) {',
+      text: '            if (isInstance(connection) && statement.isWaiting() && isThere()) continue;\n',
+      without: '',
       test: [AWAY, 'a read waits for a connection of the application that is busy'],
     },
     {
@@ -145,46 +144,10 @@ export const pool = {
       test: ['test/client/connection.test.ts', 'has as many connections as its URL says, and no more'],
     },
     {
-      name: 'what a pool has not sent when it is given up is asked for elsewhere',
-      text: 'if (call.withdrawn) {',
-      without: 'if (call.withdrawn && ms < 0) {',
-      test: [BACKENDS, 'what had not been sent by then is asked for by the next pool'],
-    },
-    {
-      name: 'a pool that closes has the server leave what it is at work on',
-      text: 'timeout > 0 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;',
-      without: 'timeout > 1e6 ? setTimeout(calls.giveUpAll, timeout * 1000) : undefined;',
-      test: [BACKENDS, 'a process that closes leaves nothing that waits'],
-    },
-  ],
-};
-
-export const cancelling = {
-  file: 'src/cancel.ts',
-  guards: [
-    {
-      name: 'the server is asked to leave what was given up',
-      text: 'void ask(backend, call);',
-      without: 'if (asked.size < 0) void ask(backend, call);',
-      test: [BACKENDS, 'a process has no more backends than two pools, however long that lasts'],
-    },
-    {
-      name: 'what somebody waits for is not cancelled in place of what nobody waits for',
-      text: '      if ([...calls].some((other) => !other.givenUp && mayBeWith(backend, other))) continue;\n',
-      without: '      if (mayBeWith(backend, call) && calls.size < 0) continue;\n',
-      test: [CANCEL, 'one that waits on the same connection is not cut off'],
-    },
-    {
-      name: 'nothing is cancelled in a pool that is in use',
-      text: 'if (!retired || stopping.signal.aborted) return;',
-      without: 'if (stopping.signal.aborted) return;',
-      test: [CANCEL, 'as long as the pool is in use nothing is cancelled'],
-    },
-    {
-      name: 'a cancelled one that the request has missed is asked for again',
-      text: '    asked.delete(backend);\n',
-      without: '',
-      test: [CANCEL, 'what the request has missed is asked for again'],
+      name: 'a backend that waits leaves with its client',
+      text: 'const wanted = relayed ? [] : [{ ...settledSessions, ...leaveWithClient }];',
+      without: 'const wanted = relayed ? [] : [settledSessions];',
+      test: [BACKENDS, 'a process does not have more and more backends, however long that lasts'],
     },
   ],
 };
