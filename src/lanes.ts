@@ -30,10 +30,12 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
   const queue = new Set<Waiting>();
   let working = 0;
   let startedAt = Number.NEGATIVE_INFINITY;
+  let step: NodeJS.Timeout | undefined;
+
+  const open = (): number => 1 + Math.floor((performance.now() - startedAt) / STEP_MS);
 
   function limit(): number {
-    const lanes = 1 + Math.floor((performance.now() - startedAt) / STEP_MS);
-    return lanes >= connections ? connections * CALLS_PER_CONNECTION : lanes;
+    return open() >= connections ? connections * CALLS_PER_CONNECTION : open();
   }
 
   function waitForTurn(signal: AbortSignal | undefined): Promise<void> {
@@ -56,6 +58,7 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
       };
       queue.add(waiting);
       signal?.addEventListener('abort', onAbort, { once: true });
+      nextStep();
     });
   }
 
@@ -65,6 +68,16 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
       working += 1;
       waiting.begin();
     }
+    nextStep();
+  }
+
+  /** One call that takes long does not keep the others from the lanes that open meanwhile. */
+  function nextStep(): void {
+    if (step !== undefined || queue.size === 0 || open() >= connections) return;
+    step = setTimeout(() => {
+      step = undefined;
+      next();
+    }, STEP_MS);
   }
 
   return {
@@ -82,6 +95,8 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
     },
     failAll(error) {
       for (const waiting of [...queue]) waiting.fail(error);
+      clearTimeout(step);
+      step = undefined;
     },
     slowStart() {
       startedAt = performance.now();

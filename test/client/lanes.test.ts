@@ -65,3 +65,14 @@ test('after an absence calls begin one at a time, and more bit by bit', async ()
   }
   expect(Math.max(...most.map(({ working: count }) => count))).toBeGreaterThan(5);
 });
+
+test('after an absence a call that takes long does not hold up those behind it', async () => {
+  const lanes = createLanes({ connections: 5, maxWaiting: 1_000 });
+  lanes.slowStart();
+  const { work, ends } = hanging();
+  const long = lanes.run(work);
+  await lanes.run(async () => {});
+  expect(ends).toHaveLength(1);
+  for (const end of ends) end();
+  await long;
+});
