@@ -91,7 +91,7 @@ export async function openPool(
         : (asked.begin('isolation level read committed read write', (tx) => {
             // Nobody is told any more what it does.
             if (abandoned) throw noAnswer(limitMs);
-            return call(statement.of(tx));
+            return call(statement.of(tx)).catch(unlessLost);
           }) as Promise<T>);
       const ms = Math.min(limitMs, MAX_TIMER_MS);
       const inFlight = begin(asked, long ? ms : 0);
@@ -188,10 +188,23 @@ const givenPool = (sql: Sql): Source => ({
   end: async () => {},
 });
 
+/**
+ * With a parameter, as every call has one: behind a statement without any postgres.js 3.4 sends the next one at once,
+ * and PgBouncer loses the answer to that if it is not prepared.
+ */
 async function requirePrimary(sql: Queryable): Promise<void> {
-  if (only(await sql`select pg_is_in_recovery()::text`.values())[0] === 'true') {
+  if (only(await sql`select pg_is_in_recovery()::text, ${''}::text`.values())[0] === 'true') {
     throw new Error('the server is a standby');
   }
+}
+
+/**
+ * What fails in a transaction is rolled back, by postgres.js 3.4 also on a connection that is not there any more, which
+ * ends the process. That the transaction has failed is known without.
+ */
+function unlessLost(error: unknown): Promise<never> {
+  const { code } = error as { code?: unknown };
+  return /^(CONNECTION_CLOSED|E[A-Z]+)$/.test(String(code)) ? new Promise(() => {}) : Promise.reject(error);
 }
 
 /** Lets statements pass, with an eye on the last of them. */
@@ -221,7 +234,7 @@ function ownPool(
   applicationName: string,
   overrides: ConnectionOptions = {},
 ): Source {
-  const retiring = new Set<{ readonly done: Promise<void>; hangUp(): void }>();
+  const retiring = new Set<{ readonly done: Promise<void>; cutOff(): void }>();
   let current: ReturnType<typeof open> | undefined;
   let ended = false;
 
@@ -234,6 +247,10 @@ function ownPool(
       connection: { application_name: applicationName, ...overrides.connection },
     });
     const options = sql.options as unknown as { host: string[]; socket: OpenSocket | undefined };
+    let cutOff = (): void => {};
+    const over = new Promise<void>((resolve) => {
+      cutOff = resolve;
+    });
     const opened = {
       sql,
       /** Of each call that somebody waits for, until when it is left alone, by the monotonic clock. */
@@ -244,14 +261,19 @@ function ownPool(
         const latest = Math.max(...[...opened.calls].map(({ until }) => until));
         const left = (latest - performance.now()) / 1000;
         const done = opened.end(Math.max(CLOSE_TIMEOUT_S, left)).finally(() => retiring.delete(retired));
-        const retired = { done, hangUp: dialer.hangUp };
+        const retired = { done, cutOff };
         retiring.add(retired);
       },
-      async end(timeout: number) {
-        await sql.end({ timeout });
+      /** Waits for what somebody waits for, and for nothing else: postgres.js would wait for what cannot be reached. */
+      async end(timeoutSeconds: number) {
+        const late = setTimeout(cutOff, Math.min(timeoutSeconds * 1000, MAX_TIMER_MS));
+        if (opened.calls.size === 0) cutOff();
+        await over;
+        clearTimeout(late);
+        await sql.end({ timeout: 0 });
         dialer.hangUp();
       },
-      hangUp: () => dialer.hangUp(),
+      cutOff,
     };
     const dialer = createDialer({
       given: options.socket,
@@ -275,7 +297,8 @@ function ownPool(
       asked?.calls.add(call);
       const end = (): void => {
         // What is left there was given up, and would keep its backend.
-        if (asked?.calls.delete(call) && asked.calls.size === 0 && asked !== current) asked.hangUp();
+        if (asked?.calls.delete(call) && asked.calls.size === 0 && (ended || asked !== current))
+          asked.cutOff();
       };
       return {
         giveUp() {
@@ -288,11 +311,11 @@ function ownPool(
     async end(timeout) {
       ended = true;
       const retired = [...retiring];
-      const cutOff = setTimeout(() => {
-        for (const one of retired) one.hangUp();
+      const late = setTimeout(() => {
+        for (const one of retired) one.cutOff();
       }, timeout * 1000);
       await Promise.all([...retired.map(({ done }) => done), current?.end(timeout)]);
-      clearTimeout(cutOff);
+      clearTimeout(late);
     },
   };
 }
@@ -327,12 +350,21 @@ export function openDedicated(connection: Connection, overrides: ConnectionOptio
 }
 
 function openOwned(connection: string | ConnectionOptions, overrides: ConnectionOptions): Sql {
+  if (typeof connection !== 'string' && 'max' in connection) {
+    const { max, ...others } = connection;
+    // What is there and undefined would be a single connection as well.
+    return openOwned(others, max == null ? overrides : { max: sizeOf(max), ...overrides });
+  }
   const sql = openAsGiven(connection, overrides);
   const { max } = sql.options as { max: unknown };
-  if (typeof max === 'number') return sql;
   // What comes with a URL, or as PGMAX, is text to postgres.js 3.4, which opens a single connection for it.
+  return typeof max === 'number' ? sql : openAsGiven(connection, { ...overrides, max: sizeOf(max) });
+}
+
+/** @throws ModuleCacheError MC107 */
+function sizeOf(max: unknown): number {
   const size = Number(max);
-  if (Number.isInteger(size) && size > 0) return openAsGiven(connection, { ...overrides, max: size });
+  if (Number.isInteger(size) && size > 0) return size;
   throw new ModuleCacheError('MC107', 'the size of the pool is no number', {
     detail: `max: ${max}`,
     hint: 'Pass how many connections there may be, such as ?max=10, or leave it out.',

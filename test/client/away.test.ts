@@ -311,6 +311,42 @@ describe('a database that says nothing any more', () => {
   });
 });
 
+test('a connection that is lost in a transaction fails its call, and nothing else', async () => {
+  const { sql, close } = openInstance(proxy.url, {
+    connection: { default_transaction_isolation: 'serializable' },
+  });
+  cleanUps.push(close);
+  const peer = await openPeer({ connection: sql, listenConnection: database.url, ...brief });
+  await fill(peer);
+  const lock = await database.sql.reserve();
+  try {
+    await lock`begin`;
+    await lock`lock table module_cache._artifacts in access exclusive mode`;
+    const reading = peer.cache.get({ realm, path: 'b.ts' }).catch((error: unknown) => error);
+    const locked = () => database.sql`
+      select from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock' and query like '%module_cache.get(%'`;
+    await until(async () => (await locked()).length === 1, { what: 'it waits' });
+    proxy.cut();
+    expect(await reading).toMatchObject(away);
+    // What would be written to a connection that is gone comes after that.
+    for (let turn = 0; turn < 5; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    await lock`rollback`;
+    lock.release();
+  }
+  await until(
+    () =>
+      peer.cache.get({ realm, path: 'c.ts' }).then(
+        () => true,
+        () => false,
+      ),
+    {
+      what: 'it is there',
+    },
+  );
+});
+
 describe('calls that may take long', () => {
   test('an invalidation is not cut off, and other calls that fail do not cut it off', async () => {
     const peer = await open({ connection: `${database.url}?max=2`, callTimeoutMs: 300 });

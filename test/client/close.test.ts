@@ -97,6 +97,27 @@ test('closing rejects those who wait for an answer of the database, whether it c
   await closing;
 });
 
+test('closing takes no longer than 8 s, whatever a silent database was asked', async () => {
+  const proxy = await proxied();
+  const options = { callTimeoutMs: 500, deadlineMs: 120_000 };
+  const { cache } = await openPeer({ connection: proxy.url, listenConnection: database.url, ...options });
+  await cache.get({ realm, path: 'warm.ts' });
+  proxy.silence();
+  const invalidating = cache.invalidate(realm, ['a.ts']).catch((error: unknown) => error);
+  await expect(cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject({ code: 'MC108' });
+  await within(8_000, () => 'it is closed', cache.close());
+  expect(await invalidating).toBeInstanceOf(Error);
+});
+
+test('closing does not wait for a server that cannot be reached', async () => {
+  const proxy = await proxied();
+  const { cache } = await openPeer({ connection: proxy.url, listenConnection: database.url });
+  await cache.get({ realm, path: 'warm.ts' });
+  await proxy.close();
+  await expect(cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject({ code: 'MC108' });
+  await within(2_000, () => 'it is closed', cache.close());
+});
+
 describe('a process ends by itself after close', () => {
   const ended = async (child: Awaited<ReturnType<typeof startPeer>>['child'], timeoutMs = 5_000) =>
     expect(await within(timeoutMs, () => `the process ended; ${child.output}`, child.exited)).toEqual({

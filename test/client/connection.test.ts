@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import postgres, { type Options, type PostgresType } from 'postgres';
+import { only, type Queryable } from '../../src/calls.js';
+import { openPool } from '../../src/connection.js';
 import type { Connection } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeBouncer } from '../support/describe-bouncer.js';
@@ -35,6 +37,10 @@ const options = (): Options<Record<string, PostgresType>> => {
     database: pathname.slice(1),
   };
 };
+
+/** Keeps its connection to itself for a while. */
+const pidOf = async (sql: Queryable): Promise<unknown> =>
+  only(await sql`select pg_backend_pid()::text, pg_sleep(${'0.2'}::text::float8)::text`.values())[0];
 
 const sessions = (name: string) => database.sql<{ pid: number; query: string }[]>`
   select pid, query from pg_stat_activity where application_name = ${name}`;
@@ -282,6 +288,23 @@ describe('the pool of its own', () => {
   test.each([['0'], ['-1'], ['1.5'], ['many']])('of a size of "%s" is refused', async (max) => {
     const refused = { code: 'MC107', detail: `max: ${max}`, hint: expect.any(String) };
     await expect(openPeer({ connection: `${database.url}?max=${max}` })).rejects.toMatchObject(refused);
+    const given = { ...options(), max: max as unknown as number };
+    await expect(openPeer({ connection: given })).rejects.toMatchObject(refused);
+    const number = { ...options(), max: Number(max) };
+    await expect(openPeer({ connection: number })).rejects.toMatchObject({ code: 'MC107' });
+  });
+
+  test.each([
+    [undefined, 10],
+    [2, 2],
+    ['2', 2],
+  ])('is as large as its options say (%p: %d)', async (max, size) => {
+    const connection = { ...options(), max: max as number };
+    const pool = await openPool(connection, 'sized');
+    expect(pool.size).toBe(size);
+    const pids = await Promise.all(Array.from({ length: 12 }, () => pool.run(pidOf)));
+    await pool.close();
+    expect(new Set(pids).size).toBe(size);
   });
 
   test('answers at once after all its connections were lost under load', async () => {

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Options, PostgresType } from 'postgres';
+import * as calls from '../../src/calls.js';
+import { openPool } from '../../src/connection.js';
 import type { ModuleCacheOptions } from '../../src/index.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeBouncer } from '../support/describe-bouncer.js';
@@ -213,6 +215,19 @@ describeBouncer('through PgBouncer', () => {
     await fill(peer);
     await invalidate(database.sql, realm, 'a.ts');
     await until(() => peek(peer) === undefined, { what: 'it hears' });
+  });
+
+  test('trap: a look at the database does not cost whoever asks at the same time the answer', async () => {
+    const pool = await openPool(`${url()}&max=1`, 'looking');
+    const id = { realm, path: 'a.ts', kind: 'transpile', variant: '' };
+    try {
+      for (let again = 0; again < 5; again += 1) {
+        const [, row] = await Promise.all([pool.look(5_000), pool.run((sql) => calls.get(sql, id), 2_000)]);
+        expect(row.status).toBe('miss');
+      }
+    } finally {
+      await pool.close();
+    }
   });
 
   /** What belongs to the one session that all of its clients share. */

@@ -139,9 +139,30 @@ export const pool = {
     },
     {
       name: 'the size of a pool comes with a URL as text',
-      text: "if (typeof max === 'number') return sql;",
-      without: 'if (max !== undefined) return sql;',
+      text: "typeof max === 'number' ? sql",
+      without: 'max !== undefined ? sql',
       test: ['test/client/connection.test.ts', 'has as many connections as its URL says, and no more'],
+    },
+    {
+      name: 'nothing is sent behind a look through PgBouncer',
+      text: `pg_is_in_recovery()::text, \${''}::text\``,
+      without: 'pg_is_in_recovery()::text`',
+      test: ['test/client/pgbouncer.test.ts', 'trap: a look at the database does not cost whoever asks'],
+    },
+    {
+      name: 'closing: what a retired pool still has time for is not waited for',
+      text: 'for (const one of retired) one.cutOff();',
+      without: 'for (const one of retired) if (timeout < 0) one.cutOff();',
+      test: [
+        'test/client/close.test.ts',
+        'closing takes no longer than 8 s, whatever a silent database was asked',
+      ],
+    },
+    {
+      name: 'closing: a pool that has nothing in flight ends at once',
+      text: 'if (opened.calls.size === 0) cutOff();',
+      without: 'if (opened.calls.size < 0) cutOff();',
+      test: ['test/client/close.test.ts', 'closing does not wait for a server that cannot be reached'],
     },
     {
       name: 'a backend that waits leaves with its client',
