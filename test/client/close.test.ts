@@ -109,6 +109,12 @@ test('closing takes no longer than 8 s, whatever a silent database was asked', a
   expect(await invalidating).toBeInstanceOf(Error);
 });
 
+test('closing does not wait for anything when nothing is in flight', async () => {
+  const { cache } = await openPeer({ connection: database.url });
+  await cache.get({ realm, path: 'a.ts' });
+  await within(4_000, () => 'it is closed', cache.close());
+});
+
 test('closing does not wait for a server that cannot be reached', async () => {
   const proxy = await proxied();
   const { cache } = await openPeer({ connection: proxy.url, listenConnection: database.url });

@@ -94,9 +94,15 @@ export const lanes = {
     },
     {
       name: 'calls begin one at a time after an absence',
-      text: 'const lanes = 1 + Math.floor((performance.now() - startedAt) / STEP_MS);',
-      without: 'const lanes = connections + Math.max(0, startedAt - performance.now() - STEP_MS);',
+      text: '1 + Math.floor((performance.now() - startedAt) / STEP_MS);',
+      without: 'connections + Math.max(0, startedAt - performance.now() - STEP_MS);',
       test: [LANES, 'after an absence calls begin one at a time, and more bit by bit'],
+    },
+    {
+      name: 'one call that takes long does not hold up the others after an absence',
+      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n      nextStep();\n",
+      without: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
+      test: [LANES, 'after an absence a call that takes long does not hold up those behind it'],
     },
   ],
 };
@@ -162,7 +168,7 @@ export const pool = {
       name: 'closing: a pool that has nothing in flight ends at once',
       text: 'if (opened.calls.size === 0) cutOff();',
       without: 'if (opened.calls.size < 0) cutOff();',
-      test: ['test/client/close.test.ts', 'closing does not wait for a server that cannot be reached'],
+      test: ['test/client/close.test.ts', 'closing does not wait for anything when nothing is in flight'],
     },
     {
       name: 'a backend that waits leaves with its client',
