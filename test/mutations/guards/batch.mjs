@@ -11,15 +11,15 @@ export const batch = {
     },
     {
       name: 'a batch is one question',
-      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids), { weight: weightOf(ids) });',
-      without: 'const rows = await Promise.all(ids.map((id) => pool.run((sql) => calls.get(sql, id))));',
+      text: 'const rows = await pool.run((sql) => calls.getMany(sql, ids), how);',
+      without: 'const rows = await Promise.all(ids.map((id) => pool.run((sql) => calls.get(sql, id), how)));',
       test: [GET_MANY, 'is one question, however many modules memory does not hold'],
     },
     {
       name: 'the flights of a batch begin before the database is asked',
       text: `        for (const [name, id] of wanted) {
-          const [flight] = context.board(id, strong, () => question.add(id));`,
-      without: `        const early = await askFor([...wanted.values()]);
+          const [flight] = context.board(id, strong, (signal) => question.add(id, signal));`,
+      without: `        const early = await askFor([...wanted.values()], patience.signal);
         for (const [index, [name, id]] of [...wanted].entries()) {
           const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
       test: [
@@ -30,16 +30,16 @@ export const batch = {
     {
       name: 'a drop-all voids a batch that is on its way',
       text: `        for (const [name, id] of wanted) {
-          const [flight] = context.board(id, strong, () => question.add(id));`,
-      without: `        const early = await askFor([...wanted.values()]);
+          const [flight] = context.board(id, strong, (signal) => question.add(id, signal));`,
+      without: `        const early = await askFor([...wanted.values()], patience.signal);
         for (const [index, [name, id]] of [...wanted].entries()) {
           const [flight] = context.board(id, strong, async () => early[index] as ReadRow);`,
       test: [GET_MANY, 'trap: everything was dropped while a batch was on its way, and it is put back'],
     },
     {
       name: 'a strong batch asks whether memory is current',
-      text: '? await patience.wait(pool.run((sql) => calls.areCurrent(sql, entries), { weight: weightOf(entries) }))',
-      without: '? undefined',
+      text: 'const current = strong\n',
+      without: 'const current = calls.areCurrent === undefined\n',
       test: [GET_MANY, 'never get what a committed invalidation covers'],
     },
     {

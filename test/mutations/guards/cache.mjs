@@ -72,7 +72,7 @@ export const cache = {
     },
     {
       name: 'a strong read asks whether memory is current',
-      text: '(!strong || (await patience.wait(isCurrent(entry, producer !== undefined))))',
+      text: '(!strong || (await patience.wait(isCurrent(entry, producer !== undefined, patience.signal))))',
       without: '(!strong || calls.isCurrent !== undefined)',
       test: [STRONG, 'never gets what a committed invalidation covers, although nobody has told of it'],
     },
