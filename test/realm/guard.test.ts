@@ -1,5 +1,6 @@
 import { rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
 import { createModuleHandler, createModuleProducer } from '../../src/http/index.js';
@@ -171,8 +172,11 @@ describe('a guard that ties modules to their sources', () => {
 
   test('many who ask at once share one comparison and one invalidation', async () => {
     let invalidations = 0;
-    const invalidate: ModuleCache['invalidate'] = (...args) => {
+    // So slow that the others have compared by then.
+    const invalidate: ModuleCache['invalidate'] = async (...args) => {
       invalidations += 1;
+      await until(() => counts.reads >= 2, { what: 'the second comparison' });
+      await sleep(50);
       return disk.cache.invalidate(...args);
     };
     const cache = { ...disk.cache, invalidate };
