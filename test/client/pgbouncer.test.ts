@@ -148,7 +148,7 @@ describeBouncer('through PgBouncer', () => {
       const waited = other.cache.getOrProduce({ realm, path: 'a.ts' }, notAsked);
       await until(() => other.of('miss').length === 1, { what: 'the other one waits' });
       const sql = instance(url());
-      for (let again = 0; again < 5; again += 1) {
+      for (let again = 0; again < 20; again += 1) {
         expect(await sql`select module_cache.claim(${realm}, 'a.ts', 'transpile', '') as claimed`).toEqual([
           { claimed: false },
         ]);
@@ -221,7 +221,7 @@ describeBouncer('through PgBouncer', () => {
     const pool = await openPool(`${url()}&max=1`, 'looking');
     const id = { realm, path: 'a.ts', kind: 'transpile', variant: '' };
     try {
-      for (let again = 0; again < 5; again += 1) {
+      for (let again = 0; again < 20; again += 1) {
         const [, row] = await Promise.all([pool.look(5_000), pool.run((sql) => calls.get(sql, id), 2_000)]);
         expect(row.status).toBe('miss');
       }
