@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { committedMigrations } from '../../src/schema/files.js';
 import { VERSION } from '../../src/versions.js';
 import { startProxy } from '../client/support/proxy.js';
+import { session } from '../sql/support/session.js';
 import { createDatabase } from '../support/database.js';
 import { cli, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
@@ -123,6 +124,7 @@ describe('module-cache', () => {
     expect([result.code, result.stdout]).toEqual([0, expect.stringContaining('https://a.example/a.ts')]);
     const all = await run(['invalidate', 'https://a.example/', '--json', '--database-url', database.url]);
     expect(JSON.parse(all.stdout)).toMatchObject({ realm: 'https://a.example/' });
+    await session(database).othersEnded();
     const gc = await run(['gc', '--older-than', '0', '--json', '--database-url', database.url]);
     expect(JSON.parse(gc.stdout)).toMatchObject({ artifacts: 1 });
   });
