@@ -5,7 +5,6 @@ import * as calls from './calls.js';
 import { createClaims } from './claims.js';
 import { createCoherence } from './coherence.js';
 import { createTurns } from './concurrency.js';
-import { openPool } from './connection.js';
 import { ModuleCacheError } from './errors.js';
 import { type CacheEmitter, createEmitter } from './events.js';
 import { createFailures } from './failure.js';
@@ -17,6 +16,7 @@ import { type ArtifactId, nameOf, requireArtifactId, requireRealm } from './keys
 import { createL1, type L1Entry } from './l1.js';
 import { checkOptions, checkRead, type ModuleCacheOptions, wrongShape } from './options.js';
 import { createPeerReports, type PeerReports } from './peer-reports.js';
+import { openPool } from './pool.js';
 import { openSession, type Session } from './session.js';
 import { parseCoherenceToken } from './snapshot.js';
 import type {

@@ -1,4 +1,5 @@
 import { tooMany } from './away.js';
+import { createQueue } from './queue.js';
 
 /**
  * The results of `work` for each item, in their order, so many at a time. Rejects with the first failure, after which
@@ -37,39 +38,17 @@ export function createTurns(
   count: number,
   maxWaiting = Number.POSITIVE_INFINITY,
 ): <T>(work: () => Promise<T>, signal?: AbortSignal) => Promise<T> {
-  const queue = new Set<() => void>();
+  const queue = createQueue();
   let working = 0;
-
-  function waitForTurn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const leave = (): void => {
-        queue.delete(begin);
-        signal?.removeEventListener('abort', onAbort);
-      };
-      const begin = (): void => {
-        leave();
-        resolve();
-      };
-      const onAbort = (): void => {
-        leave();
-        reject(signal?.reason);
-      };
-      queue.add(begin);
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
-  }
-
   return async (work, signal) => {
     signal?.throwIfAborted();
     if (working < count) working += 1;
     else if (queue.size >= maxWaiting) throw tooMany('productions wait for their turn', maxWaiting);
-    else await waitForTurn(signal);
+    else await queue.wait(signal);
     try {
       return await work();
     } finally {
-      const [next] = queue;
-      if (next === undefined) working -= 1;
-      else next();
+      if (!queue.letIn()) working -= 1;
     }
   };
 }

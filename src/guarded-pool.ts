@@ -2,8 +2,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { awayError, isAbsence, isOfConnection, notAsked } from './away.js';
 import { createBreaker } from './breaker.js';
 import type { Queryable } from './calls.js';
-import type { Pool } from './connection.js';
 import { createLanes } from './lanes.js';
+import type { Pool } from './pool.js';
 
 /**
  * The pool under pressure: calls have a time limit, only so many are on their way or wait, and none is begun while the

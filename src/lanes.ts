@@ -1,4 +1,5 @@
 import { tooMany } from './away.js';
+import { createQueue } from './queue.js';
 
 /** How many calls are with the database at once, and how many wait for their turn. */
 export interface Lanes {
@@ -21,13 +22,8 @@ const CALLS_PER_CONNECTION = 10;
 /** A server that is just back gets one more connection from each process at most so often. */
 const STEP_MS = 100;
 
-interface Waiting {
-  begin(): void;
-  fail(error: unknown): void;
-}
-
 export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
-  const queue = new Set<Waiting>();
+  const queue = createQueue();
   let working = 0;
   let startedAt = Number.NEGATIVE_INFINITY;
   let step: NodeJS.Timeout | undefined;
@@ -40,34 +36,13 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
 
   function waitForTurn(signal: AbortSignal | undefined): Promise<void> {
     if (queue.size >= maxWaiting) throw tooMany('calls wait for the database', maxWaiting);
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => waiting.fail(signal?.reason);
-      const leave = (): void => {
-        queue.delete(waiting);
-        signal?.removeEventListener('abort', onAbort);
-      };
-      const waiting: Waiting = {
-        begin() {
-          leave();
-          resolve();
-        },
-        fail(error) {
-          leave();
-          reject(error);
-        },
-      };
-      queue.add(waiting);
-      signal?.addEventListener('abort', onAbort, { once: true });
-      nextStep();
-    });
+    const turn = queue.wait(signal);
+    nextStep();
+    return turn;
   }
 
   function next(): void {
-    for (const waiting of queue) {
-      if (working >= limit()) return;
-      working += 1;
-      waiting.begin();
-    }
+    while (working < limit() && queue.letIn()) working += 1;
     nextStep();
   }
 
@@ -94,7 +69,7 @@ export function createLanes({ connections, maxWaiting }: LanesOptions): Lanes {
       }
     },
     failAll(error) {
-      for (const waiting of [...queue]) waiting.fail(error);
+      queue.failAll(error);
       clearTimeout(step);
       step = undefined;
     },

@@ -1,6 +1,6 @@
 import postgres, { type Sql } from 'postgres';
-import { openPool, type Pool } from '../connection.js';
 import { ModuleCacheError } from '../errors.js';
+import { openPool, type Pool } from '../pool.js';
 
 export interface DatabaseOptions {
   databaseUrl?: string;

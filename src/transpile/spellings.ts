@@ -59,16 +59,8 @@ export function spellingsOf(realm: string, path: string, specifier: string): str
 function splits(start: string, segments: readonly string[], spelled: readonly string[]): string[] {
   return segments.flatMap((_, end) => {
     const path = pathOf(segments.slice(end));
-    return path === undefined
-      ? []
-      : [
-          start +
-            spelled
-              .slice(0, end)
-              .map((folder) => `${folder}/`)
-              .join('') +
-            path,
-        ];
+    const folders = spelled.slice(0, end).map((folder) => `${folder}/`);
+    return path === undefined ? [] : [start + folders.join('') + path];
   });
 }
 

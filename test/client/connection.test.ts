@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import postgres, { type Options, type PostgresType } from 'postgres';
 import { only, type Queryable } from '../../src/calls.js';
-import { openPool } from '../../src/connection.js';
 import type { Connection } from '../../src/index.js';
+import { openPool } from '../../src/pool.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Options, PostgresType } from 'postgres';
 import * as calls from '../../src/calls.js';
-import { openPool } from '../../src/connection.js';
 import type { ModuleCacheOptions } from '../../src/index.js';
+import { openPool } from '../../src/pool.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeBouncer } from '../support/describe-bouncer.js';
 import { type Bouncer, type BouncerOptions, startBouncer } from '../support/pgbouncer.js';

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import type { Pool } from '../../../src/connection.js';
+import type { Pool } from '../../../src/pool.js';
 import type { SessionOptions } from '../../../src/session.js';
 import { modules } from './support/model.js';
 import { Broken } from './support/rules.js';
@@ -19,7 +19,7 @@ import { openWorld, type World } from './support/world.js';
 
 // Only what talks to the server is replaced. `connection` carries the wire.
 jest.unstable_mockModule('../../../src/calls.js', () => modelCalls);
-jest.unstable_mockModule('../../../src/connection.js', () => ({
+jest.unstable_mockModule('../../../src/pool.js', () => ({
   openPool: async (wire: Wire): Promise<Pool> => wire.pool,
 }));
 jest.unstable_mockModule('../../../src/session.js', () => ({

@@ -87,12 +87,6 @@ export const lanes = {
       test: [LANES, 'beyond what may wait a call fails at once, and says what to do'],
     },
     {
-      name: 'who gives up leaves the queue',
-      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
-      without: '',
-      test: [LANES, 'who gives up while waiting makes room for others'],
-    },
-    {
       name: 'calls begin one at a time after an absence',
       text: '1 + Math.floor((performance.now() - startedAt) / STEP_MS);',
       without: 'connections + Math.max(0, startedAt - performance.now() - STEP_MS);',
@@ -100,15 +94,15 @@ export const lanes = {
     },
     {
       name: 'one call that takes long does not hold up the others after an absence',
-      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n      nextStep();\n",
-      without: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
+      text: '    nextStep();\n    return turn;\n',
+      without: '    return turn;\n',
       test: [LANES, 'after an absence a call that takes long does not hold up those behind it'],
     },
   ],
 };
 
 export const silence = {
-  file: 'src/connection.ts',
+  file: 'src/pool.ts',
   guards: [
     {
       name: 'a call that is not answered ends',
@@ -132,7 +126,25 @@ export const silence = {
 };
 
 export const pool = {
-  file: 'src/connection.ts',
+  file: 'src/pool.ts',
+  guards: [
+    {
+      name: 'nothing is sent behind a look through PgBouncer',
+      text: `pg_is_in_recovery()::text, \${''}::text\``,
+      without: 'pg_is_in_recovery()::text`',
+      test: ['test/client/pgbouncer.test.ts', 'trap: a look at the database does not cost whoever asks'],
+    },
+    {
+      name: 'a backend that waits leaves with its client',
+      text: 'const wanted = relayed ? [] : [{ ...settledSessions, ...leaveWithClient }];',
+      without: 'const wanted = relayed ? [] : [settledSessions];',
+      test: [BACKENDS, 'a process does not have more and more backends, however long that lasts'],
+    },
+  ],
+};
+
+export const ownPool = {
+  file: 'src/own-pool.ts',
   guards: [
     {
       name: 'a lost connection leaves other calls their time',
@@ -142,18 +154,6 @@ export const pool = {
         AWAY,
         'an invalidation is not cut off because another connection of the pool was broken by the network',
       ],
-    },
-    {
-      name: 'the size of a pool comes with a URL as text',
-      text: "typeof max === 'number' ? sql",
-      without: 'max !== undefined ? sql',
-      test: ['test/client/connection.test.ts', 'has as many connections as its URL says, and no more'],
-    },
-    {
-      name: 'nothing is sent behind a look through PgBouncer',
-      text: `pg_is_in_recovery()::text, \${''}::text\``,
-      without: 'pg_is_in_recovery()::text`',
-      test: ['test/client/pgbouncer.test.ts', 'trap: a look at the database does not cost whoever asks'],
     },
     {
       name: 'closing: what a retired pool still has time for is not waited for',
@@ -170,21 +170,33 @@ export const pool = {
       without: 'if (opened.calls.size < 0) cutOff();',
       test: ['test/client/close.test.ts', 'closing does not wait for anything when nothing is in flight'],
     },
+  ],
+};
+
+export const connection = {
+  file: 'src/connection.ts',
+  guards: [
     {
-      name: 'a backend that waits leaves with its client',
-      text: 'const wanted = relayed ? [] : [{ ...settledSessions, ...leaveWithClient }];',
-      without: 'const wanted = relayed ? [] : [settledSessions];',
-      test: [BACKENDS, 'a process does not have more and more backends, however long that lasts'],
+      name: 'the size of a pool comes with a URL as text',
+      text: "typeof max === 'number' ? sql",
+      without: 'max !== undefined ? sql',
+      test: ['test/client/connection.test.ts', 'has as many connections as its URL says, and no more'],
     },
   ],
 };
 
-export const turns = {
-  file: 'src/concurrency.ts',
+export const queue = {
+  file: 'src/queue.ts',
   guards: [
     {
+      name: 'who gives up leaves the queue',
+      text: "        signal?.addEventListener('abort', onAbort, { once: true });\n",
+      without: '',
+      test: [LANES, 'who gives up while waiting makes room for others'],
+    },
+    {
       name: 'who gives up while waiting for a turn leaves the queue',
-      text: "      signal?.addEventListener('abort', onAbort, { once: true });\n",
+      text: "        signal?.addEventListener('abort', onAbort, { once: true });\n",
       without: '',
       test: ['test/client/concurrency.test.ts', 'and gives up makes room for others, and is not begun'],
     },

@@ -1,6 +1,6 @@
 import type * as calls from '../../../../src/calls.js';
-import type { Pool } from '../../../../src/connection.js';
 import type { ArtifactId } from '../../../../src/keys.js';
+import type { Pool } from '../../../../src/pool.js';
 import type { Session, SessionOptions } from '../../../../src/session.js';
 import { withDeadline } from '../../../../src/waiting.js';
 import {
