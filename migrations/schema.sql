@@ -1037,7 +1037,7 @@ CREATE OR REPLACE FUNCTION module_cache._module_hash(realm_url text, canonical_p
 BEGIN ATOMIC
  SELECT hashtextextended(
          CASE
-             WHEN (strpos(canonical_path, '.d.ts'::text) > 0) THEN regexp_replace((realm_url || canonical_path), '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$'::text, ''::text)
+             WHEN (strpos((realm_url || canonical_path), '.d.ts'::text) > 0) THEN regexp_replace((realm_url || canonical_path), '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$'::text, ''::text)
              ELSE regexp_replace((realm_url || canonical_path), '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$'::text, ''::text)
          END, (1)::bigint) AS hashtextextended;
 END;

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:0152ecdb871d82c22d4f5dc4559e9934408d78b2
+--! Hash: sha1:8991eb99ce4153ba63fe4830dd751845423da96e
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -67,7 +67,7 @@ create or replace function module_cache._module_hash(realm_url text, canonical_p
 begin atomic
   select hashtextextended(
     case
-      when strpos(canonical_path, '.d.ts') > 0 then
+      when strpos(realm_url || canonical_path, '.d.ts') > 0 then
         regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
       else
         regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')

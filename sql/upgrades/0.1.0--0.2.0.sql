@@ -62,7 +62,7 @@ create or replace function module_cache._module_hash(realm_url text, canonical_p
 begin atomic
   select hashtextextended(
     case
-      when strpos(canonical_path, '.d.ts') > 0 then
+      when strpos(realm_url || canonical_path, '.d.ts') > 0 then
         regexp_replace(realm_url || canonical_path, '((?<!\.d)\.ts|\.(?:tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')
       else
         regexp_replace(realm_url || canonical_path, '(?:\.(?:ts|tsx|mts|js|jsx|mjs|gts|gjs)|/index|/)+$', '')

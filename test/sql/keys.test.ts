@@ -78,6 +78,7 @@ const realms = fc.oneof(
         'https://h.example/a/',
         'https://h.example/a/index/',
         'https://h.example/b.js/',
+        'https://h.example/a.d.ts/',
       ],
     ),
   },
@@ -301,6 +302,10 @@ describe('a key in another realm, of which nobody can say where that realm ends'
     // Realms that begin with empty folders.
     ['https://x.example//b/c.ts', 'https://x.example//b/', 'c.ts'],
     ['https://x.example///c.ts', 'https://x.example///', 'c.ts'],
+    // Folders that are called like declarations, whose extension stays.
+    ['https://x.example/a.d.ts', 'https://x.example/a.d.ts/', 'index.ts'],
+    ['https://x.example/a.d.ts/index.ts', 'https://x.example/a.d.ts/', 'index.js'],
+    ['https://x.example/.d.ts/b.ts', 'https://x.example/.d.ts/', 'b.mts'],
   ])('%s covers %s with %s in it', async (key, realm, path) => {
     expect(await covered(key, realm, path)).toEqual({ module: true, realm: true });
   });
