@@ -4,6 +4,25 @@ type module (realm_url text, canonical_path text);
 
 -- tables
 
+unlogged table _activity (
+  backend_pid integer not null,
+  epoch uuid not null,
+  realm_url text collate "C",
+  kind text collate "C" not null,
+  l1_hits bigint not null,
+  l2_hits bigint not null,
+  misses bigint not null,
+  productions bigint not null,
+  production_ms double precision not null,
+  failures bigint not null,
+  coalesced bigint not null,
+  stale bigint not null,
+  other_epoch bigint not null,
+  older bigint not null,
+  contended bigint not null,
+  updated_at timestamp with time zone not null
+) with (fillfactor=50, vacuum_truncate=off);
+
 unlogged table _artifacts (
   realm_url text collate "C" not null,
   canonical_path text collate "C" not null,
@@ -23,6 +42,16 @@ unlogged table _artifacts (
   created_at timestamp with time zone not null,
   expires_at timestamp with time zone
 );
+
+unlogged table _claims (
+  claim_key bigint not null,
+  backend_pid integer not null,
+  realm_url text collate "C" not null,
+  canonical_path text collate "C" not null,
+  kind text collate "C" not null,
+  variant text collate "C" not null,
+  claimed_at timestamp with time zone not null
+) with (vacuum_truncate=off);
 
 unlogged table _epochs (
   epoch uuid not null,
@@ -66,10 +95,21 @@ unlogged table _peers (
   epoch uuid not null,
   needs xid8 not null,
   reported_at timestamp with time zone not null,
-  role_name name not null default SESSION_USER,
-  application_name text not null default current_setting('application_name'::text),
-  client_address inet default inet_client_addr(),
-  about jsonb not null
+  role_name name not null,
+  application_name text not null,
+  client_address inet,
+  name text,
+  host text,
+  process_id integer,
+  version text,
+  uptime_ms double precision,
+  broadcast text,
+  heartbeat_ms double precision,
+  cursor xid8,
+  l1_entries bigint,
+  l1_bytes bigint,
+  minute_reads bigint,
+  minute_hits bigint
 ) with (fillfactor=50);
 
 unlogged table _snapshots (
@@ -84,6 +124,8 @@ module_cache._artifacts: _artifacts_pkey PRIMARY KEY (realm_url, canonical_path,
 
 -- indexes
 
+CREATE INDEX _activity_backend_pid ON module_cache._activity USING btree (backend_pid);
+
 CREATE INDEX _artifacts_depends_on ON module_cache._artifacts USING gin (depends_on) WITH (fastupdate=off);
 
 CREATE INDEX _artifacts_epoch_xmin ON module_cache._artifacts USING btree (epoch, pg_snapshot_xmin(snapshot));
@@ -91,6 +133,8 @@ CREATE INDEX _artifacts_epoch_xmin ON module_cache._artifacts USING btree (epoch
 CREATE INDEX _artifacts_expires_at ON module_cache._artifacts USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 
 CREATE INDEX _artifacts_module_hash ON module_cache._artifacts USING btree (module_hash);
+
+CREATE INDEX _claims_claim_key ON module_cache._claims USING btree (claim_key);
 
 CREATE INDEX _generations_key_xid ON module_cache._generations USING btree (key, xid);
 
@@ -122,6 +166,20 @@ view artifacts as
     put_xid
    FROM module_cache._artifacts a;
 
+view claims as
+ SELECT date_trunc('milliseconds'::text, (clock_timestamp() - claimed_at)) AS age,
+    producer,
+    realm_url,
+    canonical_path,
+    cardinality(waiting) AS waiting,
+    kind,
+    variant,
+    claimed_at AS since,
+    backend_pid,
+    waiting AS waiting_peers
+   FROM module_cache._named_claims() c(realm_url, canonical_path, kind, variant, claimed_at, producer, backend_pid, waiting)
+  ORDER BY claimed_at;
+
 view invalidations as
  SELECT invalidated_at,
     xid,
@@ -141,6 +199,44 @@ view invalidations as
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
          LIMIT 1)))
  LIMIT ALL;
+
+view peers as
+ SELECT name,
+    status,
+    behind,
+    lag,
+    hit_rate,
+    reads,
+    entries,
+    bytes,
+    silent_for,
+    version,
+    since,
+    host,
+    process_id,
+    role_name,
+    application_name,
+    client_address,
+    backend_pid
+   FROM module_cache._peer_reports() p(name, status, behind, lag, hit_rate, reads, entries, bytes, silent_for, version, since, host, process_id, role_name, application_name, client_address, backend_pid);
+
+view stats as
+ SELECT realm_url,
+    kind,
+    artifacts,
+    bytes,
+    hits,
+    misses,
+    productions,
+    coalesced,
+    rejected,
+    failures,
+    invalidations,
+    l1_hits,
+    l2_hits,
+    production_ms,
+    rejected_by
+   FROM module_cache._counted() c(realm_url, kind, artifacts, bytes, hits, misses, productions, coalesced, rejected, failures, invalidations, l1_hits, l2_hits, production_ms, rejected_by);
 
 view tombstones as
  SELECT realm_url,
@@ -168,6 +264,58 @@ view tracked_tables as
    FROM module_cache._tracked_tables() t(source, realm_url, path_column, realm_column, tables, problem);
 
 -- functions
+
+CREATE OR REPLACE FUNCTION module_cache._add_activity(epoch uuid, backend_pid integer, activity module_cache._activity)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+AS $function$
+begin
+  update module_cache._activity a
+  set l1_hits = a.l1_hits + activity.l1_hits,
+      l2_hits = a.l2_hits + activity.l2_hits,
+      misses = a.misses + activity.misses,
+      productions = a.productions + activity.productions,
+      production_ms = a.production_ms + activity.production_ms,
+      failures = a.failures + activity.failures,
+      coalesced = a.coalesced + activity.coalesced,
+      stale = a.stale + activity.stale,
+      other_epoch = a.other_epoch + activity.other_epoch,
+      older = a.older + activity.older,
+      contended = a.contended + activity.contended,
+      updated_at = clock_timestamp()
+  where a.ctid = any (array(
+    select o.ctid
+    from module_cache._activity o
+    where o.backend_pid = _add_activity.backend_pid
+      and o.epoch = _add_activity.epoch
+      and o.realm_url is not distinct from activity.realm_url
+      and o.kind = activity.kind
+    limit 1
+    for update skip locked));
+  if not found then
+    activity.backend_pid := backend_pid;
+    activity.epoch := epoch;
+    activity.updated_at := clock_timestamp();
+    insert into module_cache._activity select activity.*;
+  end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._advisory_locks()
+ RETURNS TABLE(lock_key bigint, backend_pid integer, is_shared boolean)
+ LANGUAGE sql
+BEGIN ATOMIC
+ SELECT (((l.classid)::bigint << 32) | (l.objid)::bigint),
+     l.pid,
+     (l.mode = 'ShareLock'::text)
+    FROM pg_locks l
+   WHERE ((l.locktype = 'advisory'::text) AND (l.database = ( SELECT d.oid
+            FROM pg_database d
+           WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND l.granted);
+END;
 
 CREATE OR REPLACE FUNCTION module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8)
  RETURNS void
@@ -337,6 +485,7 @@ begin
     where (d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))
       and d.reported_at < clock_timestamp() - interval '1 minute'
     for update skip locked));
+  perform module_cache._sweep_reports(epoch);
 
   -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
   -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
@@ -490,6 +639,61 @@ BEGIN ATOMIC
  SELECT hashtextextended('module_cache.collector'::text, (0)::bigint) AS hashtextextended;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._counted()
+ RETURNS TABLE(realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint, coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint, production_ms double precision, rejected_by jsonb)
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return query
+    with stored as (
+      select a.realm_url, a.kind, count(*) as artifacts, sum(octet_length(a.body))::bigint as bytes
+      from module_cache._artifacts a
+      where a.epoch = v_epoch
+      group by 1, 2
+    ), done as (
+      select
+        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
+        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
+        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
+        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+      from module_cache._activity d
+      where d.epoch = v_epoch
+      group by 1, 2
+    ), invalidated as (
+      select i.realm_url, count(*) as times
+      from module_cache._invalidations i
+      where (i.epoch = v_epoch or i.epoch is null) and i.scope <> 'global'
+      group by 1
+    ), known as (
+      select s.realm_url, s.kind from stored s
+      union
+      select d.realm_url, d.kind from done d
+      union
+      select i.realm_url, null
+      from invalidated i
+      where i.realm_url not in (select s.realm_url from stored s)
+        and not exists (select from done d where d.realm_url = i.realm_url)
+    )
+    select
+      k.realm_url, k.kind, coalesce(s.artifacts, 0), coalesce(s.bytes, 0),
+      coalesce(d.l1_hits + d.l2_hits, 0), coalesce(d.misses, 0), coalesce(d.productions, 0), coalesce(d.coalesced, 0),
+      coalesce(d.stale + d.other_epoch + d.older + d.contended, 0), coalesce(d.failures, 0), coalesce(i.times, 0),
+      coalesce(d.l1_hits, 0), coalesce(d.l2_hits, 0), d.ms,
+      jsonb_strip_nulls(jsonb_build_object(
+        'stale', nullif(d.stale, 0), 'epoch', nullif(d.other_epoch, 0), 'older', nullif(d.older, 0),
+        'contended', nullif(d.contended, 0)))
+    from known k
+    left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
+    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join invalidated i on i.realm_url = k.realm_url
+    order by 5 desc, 1, 2;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._declared_key(realm_url text, key text)
  RETURNS text
  LANGUAGE plpgsql
@@ -588,6 +792,72 @@ BEGIN ATOMIC
          END AS regexp_replace;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._describe_invalidation(epoch uuid, home text, module_hash bigint, depends_on bigint[], generation module_cache._generations, OUT log_entry module_cache._invalidations, OUT through text[], OUT description text)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_named_realms text[];
+  v_named_paths text[];
+  v_reached bigint[];
+  v_who text;
+begin
+  select i.* into log_entry
+  from module_cache._invalidations i
+  where i.xid = generation.xid
+    and (i.epoch = _describe_invalidation.epoch or i.epoch is null)
+    and i.realm_url is not distinct from generation.realm_url
+    and case
+      when generation.realm_url is null then i.scope = 'global'
+      when generation.canonical_path is null then i.scope = 'realm'
+      else i.scope = 'module' and generation.canonical_path = any (i.canonical_paths)
+    end
+  order by i.id desc
+  limit 1;
+
+  v_who := case
+    when log_entry.id is null then format('by transaction %s', generation.xid)
+    else concat_ws(' ',
+      module_cache._time_since(log_entry.invalidated_at) || ' ago',
+      format('by transaction %s of role %s', generation.xid, log_entry.role_name),
+      'from ' || nullif(log_entry.application_name, ''),
+      'at ' || host(log_entry.client_address))
+  end;
+  through := '{}';
+  if generation.realm_url is null then
+    description := 'everything was cleared ' || v_who;
+  elsif generation.canonical_path is null and generation.realm_url = home then
+    description := 'its realm was cleared ' || v_who;
+  elsif generation.canonical_path is null then
+    description := format('the realm %s, which it depends on, was cleared %s', generation.realm_url, v_who);
+  else
+    select
+      array_agg(i.realm_url), array_agg(n.path)
+    into v_named_realms, v_named_paths
+    from module_cache._invalidations i
+    cross join unnest(i.named_paths) n (path)
+    where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null)
+      and module_cache._path(i.realm_url, n.path) is not null;
+    if generation.key <> module_hash
+      or not exists (
+        select
+        from unnest(v_named_realms, v_named_paths) n (realm, path)
+        where module_cache._module_hash(n.realm, n.path) = module_hash)
+    then
+      v_reached := array(
+        select module_cache._module_hash(i.realm_url, r.path)
+        from module_cache._invalidations i
+        cross join unnest(i.canonical_paths) r (path)
+        where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null));
+      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, v_reached);
+    end if;
+    description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._elect_collector(patience interval)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -647,6 +917,31 @@ CREATE OR REPLACE FUNCTION module_cache._floor(epoch uuid)
 AS $function$
 begin
   return coalesce((select max(f.floor) from module_cache._floors f where f.epoch = _floor.epoch), '0');
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._forget_claim(claim_key bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+  then
+    return;
+  end if;
+  delete from module_cache._claims c
+  where c.ctid = any (array(
+    select o.ctid
+    from module_cache._claims o
+    where o.claim_key = _forget_claim.claim_key and o.backend_pid = pg_backend_pid()
+    for update skip locked));
+exception when others then
+  null;
 end;
 $function$;
 
@@ -1042,6 +1337,70 @@ BEGIN ATOMIC
          END, (1)::bigint) AS hashtextextended;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._name_claim(claim_key bigint, realm_url text, canonical_path text, kind text, variant text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+begin
+  -- Above READ COMMITTED a name could make transactions of others conflict that look at them.
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+  then
+    return;
+  end if;
+  insert into module_cache._claims
+  values (claim_key, pg_backend_pid(), realm_url, canonical_path, kind, variant, clock_timestamp());
+exception when others then
+  null;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._named_claims()
+ RETURNS TABLE(realm_url text, canonical_path text, kind text, variant text, claimed_at timestamp with time zone, producer text, backend_pid integer, waiting text[])
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return query
+    with locks as materialized (
+      select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
+    ), sessions as materialized (
+      select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
+      from pg_stat_activity s
+      left join module_cache._peers p on p.backend_pid = s.pid
+      order by s.pid, p.reported_at desc
+    )
+    select distinct on (c.claim_key)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
+      array(
+        select w.name
+        from locks l
+        join sessions w on w.pid = l.backend_pid
+        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
+        order by 1)
+    from locks l
+    join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
+    join sessions s on s.pid = c.backend_pid
+    where not l.is_shared
+    order by c.claim_key, c.claimed_at desc;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._named_from(home text, realm_url text, canonical_path text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN (realm_url = home) THEN canonical_path
+             ELSE (realm_url || canonical_path)
+         END AS "case";
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
  RETURNS xid8
  LANGUAGE plpgsql
@@ -1118,6 +1477,58 @@ CREATE OR REPLACE FUNCTION module_cache._peer_key(backend_pid integer)
 BEGIN ATOMIC
  SELECT hashtextextended(('module_cache.peer '::text || backend_pid), (0)::bigint) AS hashtextextended;
 END;
+
+CREATE OR REPLACE FUNCTION module_cache._peer_reports()
+ RETURNS TABLE(name text, status text, behind bigint, lag interval, hit_rate numeric, reads bigint, entries bigint, bytes bigint, silent_for interval, version text, since timestamp with time zone, host text, process_id integer, role_name name, application_name text, client_address inet, backend_pid integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_now constant timestamptz := clock_timestamp();
+begin
+  return query
+    select
+      p.name,
+      case
+        when v_now - h.heard_at > h.patience then 'silent'
+        when p.broadcast = 'log' then 'polling'
+        else 'listening'
+      end,
+      m.transactions,
+      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
+      p.minute_reads,
+      p.l1_entries,
+      p.l1_bytes,
+      date_trunc('milliseconds', v_now - h.heard_at),
+      p.version,
+      date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
+      p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
+    from (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ) p
+    left join pg_stat_activity s on s.pid = p.backend_pid
+    cross join lateral (
+      select
+        greatest(p.reported_at, s.state_change) as heard_at,
+        case
+          when s.state_change is null then interval '3 minutes'
+          else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
+        end as patience
+    ) h
+    cross join lateral (
+      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
+      from module_cache._invalidations i
+      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
+    ) m
+    order by p.name, p.process_id;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION module_cache._peer_sessions()
  RETURNS SETOF integer
@@ -1252,7 +1663,27 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION module_cache._report_peer(needs text, about jsonb)
+CREATE OR REPLACE FUNCTION module_cache._report_activity(epoch uuid, activity jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_row record;
+begin
+  for v_row in
+    select jsonb_populate_record(
+      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
+      (e.entry->'counts')
+        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
+    from jsonb_array_elements(activity) e (entry)
+  loop
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._report_peer(needs text, about jsonb, activity jsonb DEFAULT '[]'::jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1262,6 +1693,7 @@ AS $function$
 declare
   v_key constant bigint := module_cache._peer_key(pg_backend_pid());
   v_epoch uuid;
+  v_peer module_cache._peers;
 begin
   if needs is null or needs !~ '^[0-9a-f]{32}-[0-9a-f]{1,16}@[0-9]{1,20}$' then
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
@@ -1271,24 +1703,36 @@ begin
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
+  if (jsonb_typeof(activity) = 'array' and jsonb_array_length(activity) <= 100
+      and octet_length(activity::text) <= 500000) is not true
+  then
+    perform module_cache._raise('MC003', 'not what a peer can have done', format('bytes: %s', octet_length(activity::text)),
+      'Pass a JSON array of at most 100 realms and kinds.');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e where e.life = split_part(needs, '@', 1);
   if v_epoch is null or not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key)) then
     return false;
   end if;
+  v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  v_peer.backend_pid := pg_backend_pid();
+  v_peer.epoch := v_epoch;
+  v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;
+  v_peer.reported_at := clock_timestamp();
+  v_peer.role_name := session_user;
+  v_peer.application_name := current_setting('application_name');
+  v_peer.client_address := inet_client_addr();
   update module_cache._peers p
-  set epoch = v_epoch,
-      needs = split_part(_report_peer.needs, '@', 2)::xid8,
-      reported_at = clock_timestamp(),
-      role_name = default,
-      application_name = default,
-      client_address = default,
-      about = _report_peer.about
+  set (epoch, needs, reported_at, role_name, application_name, client_address, name, host, process_id, version,
+      uptime_ms, broadcast, heartbeat_ms, cursor, l1_entries, l1_bytes, minute_reads, minute_hits)
+    = (v_peer.epoch, v_peer.needs, v_peer.reported_at, v_peer.role_name, v_peer.application_name, v_peer.client_address,
+      v_peer.name, v_peer.host, v_peer.process_id, v_peer.version, v_peer.uptime_ms, v_peer.broadcast,
+      v_peer.heartbeat_ms, v_peer.cursor, v_peer.l1_entries, v_peer.l1_bytes, v_peer.minute_reads, v_peer.minute_hits)
   where p.ctid = any (array(
     select o.ctid from module_cache._peers o where o.backend_pid = pg_backend_pid() for update skip locked));
   if not found then
-    insert into module_cache._peers (backend_pid, epoch, needs, reported_at, about)
-    values (pg_backend_pid(), v_epoch, split_part(_report_peer.needs, '@', 2)::xid8, clock_timestamp(), _report_peer.about);
+    insert into module_cache._peers select v_peer.*;
   end if;
+  perform module_cache._report_activity(v_epoch, activity);
   return true;
 end;
 $function$;
@@ -1369,6 +1813,20 @@ begin
   if module_cache._holds_claim(module_cache._collector_key()) then
     perform pg_advisory_unlock(module_cache._collector_key());
   end if;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._show_waiting(claim_key bigint, is_waiting boolean)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if is_waiting then
+    return pg_try_advisory_lock_shared(module_cache._waiting_key(claim_key));
+  end if;
+  return pg_advisory_unlock_shared(module_cache._waiting_key(claim_key));
 end;
 $function$;
 
@@ -1516,6 +1974,66 @@ begin
   return 'contended';
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION module_cache._sweep_reports(epoch uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_row record;
+begin
+  delete from module_cache._claims c
+  where c.ctid = any (array(
+    select d.ctid
+    from module_cache._claims d
+    where d.claimed_at < clock_timestamp() - interval '1 minute'
+      and (d.claim_key, d.backend_pid) not in (select l.lock_key, l.backend_pid from module_cache._advisory_locks() l)
+    for update skip locked));
+  for v_row in
+    with gone as (
+      delete from module_cache._activity a
+      where a.ctid = any (array(
+        select d.ctid
+        from module_cache._activity d
+        where (d.epoch <> _sweep_reports.epoch
+            or d.backend_pid <> 0 and d.backend_pid not in (select module_cache._peer_sessions()))
+          and d.updated_at < clock_timestamp() - interval '1 minute'
+        for update skip locked))
+      returning a.*
+    )
+    select
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
+        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
+        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+    from gone g
+    where g.epoch = _sweep_reports.epoch
+    group by g.realm_url, g.kind
+  loop
+    perform module_cache._add_activity(epoch, 0, v_row.activity);
+  end loop;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._time_since(since timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT
+         CASE
+             WHEN (a.s < (10)::numeric) THEN (trim_scale(round(GREATEST(a.s, 0.01),
+             CASE
+                 WHEN (a.s < (1)::numeric) THEN 2
+                 ELSE 1
+             END)) || ' s'::text)
+             WHEN (a.s < (120)::numeric) THEN (round(a.s) || ' s'::text)
+             WHEN (a.s < (7200)::numeric) THEN (round((a.s / (60)::numeric)) || ' min'::text)
+             WHEN (a.s < (172800)::numeric) THEN (round((a.s / (3600)::numeric)) || ' h'::text)
+             ELSE (round((a.s / (86400)::numeric)) || ' days'::text)
+         END AS "case"
+    FROM ( SELECT EXTRACT(epoch FROM (clock_timestamp() - _time_since.since)) AS s) a;
+END;
 
 CREATE OR REPLACE FUNCTION module_cache._tracked_change()
  RETURNS trigger
@@ -1808,6 +2326,60 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._waiting_key(claim_key bigint)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT hashtextextended(('module_cache.waiting '::text || claim_key), (0)::bigint) AS hashtextextended;
+END;
+
+CREATE OR REPLACE FUNCTION module_cache._way_to_named(epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], reached bigint[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  c_steps constant integer := 100;
+  v_named constant bigint[] := array(
+    select module_cache._module_hash(n.realm, n.path) from unnest(named_realms, named_paths) n (realm, path));
+  v_looked_at bigint[] := '{}';
+  -- What is looked at next, and for each the names of the modules on the way to it.
+  v_hashes bigint[] := depends_on;
+  v_ways jsonb[] := array_fill(jsonb '[]', array[cardinality(depends_on)]);
+  v_way jsonb;
+begin
+  for v_step in 1..c_steps loop
+    select
+      f.way || to_jsonb(module_cache._named_from(home, named_realms[n.position], named_paths[n.position]))
+    into v_way
+    from unnest(v_hashes, v_ways) f (hash, way)
+    join unnest(v_named) with ordinality n (hash, position) on n.hash = f.hash
+    order by 1
+    limit 1;
+    if found then
+      return array(select jsonb_array_elements_text(v_way));
+    end if;
+    v_looked_at := v_looked_at || v_hashes;
+    select array_agg(s.hash), array_agg(s.way)
+    into v_hashes, v_ways
+    from (
+      select distinct on (d.hash)
+        d.hash,
+        f.way || to_jsonb(module_cache._named_from(home, a.realm_url, a.canonical_path)) as way
+      from unnest(v_hashes, v_ways) f (hash, way)
+      join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
+      cross join unnest(a.depends_on) d (hash)
+      where d.hash in (select unnest(reached)) and d.hash not in (select unnest(v_looked_at))
+      order by d.hash, way
+    ) s;
+    exit when v_hashes is null;
+  end loop;
+  return '{}';
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache.changes_since(INOUT cursor text, OUT complete boolean, OUT changes jsonb)
  RETURNS record
  LANGUAGE plpgsql
@@ -1901,7 +2473,11 @@ begin
       'Connect to the primary: a claim on a standby excludes nobody.');
   end if;
   -- Advisory locks can be taken twice by one session; a claim cannot.
-  return not module_cache._holds_claim(v_key) and pg_try_advisory_lock(v_key);
+  if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then
+    return false;
+  end if;
+  perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  return true;
 end;
 $function$;
 
@@ -1955,6 +2531,108 @@ begin
   -- An operator's word counts for more than what peers say.
   select c.* into artifacts, renewed, generations, invalidations, complete
   from module_cache._collect_garbage(older_than, older_than, batch, false) c;
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache.explain(realm_url text, canonical_path text, OUT kind text, OUT variant text, OUT status text, OUT reason text, OUT through text[], OUT invalidated_at timestamp with time zone, OUT xid xid8, OUT role_name name, OUT application_name text, OUT client_address inet, OUT backend_pid integer, OUT dependencies text[], OUT dependents text[], OUT created_at timestamp with time zone, OUT expires_at timestamp with time zone, OUT bytes integer)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET gin_fuzzy_search_limit TO '0'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, 'transpile', '');
+  v_module_hash constant bigint := module_cache._module_hash(v_realm, canonical_path);
+  v_epoch uuid;
+  v_artifact module_cache._artifacts;
+  v_is_live boolean;
+  v_is_outdated boolean;
+  v_generation module_cache._generations;
+  v_invalidation record;
+  v_claims text;
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: the cache is empty on a standby.');
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  dependents := array(
+    select distinct module_cache._named_from(v_realm, d.realm_url, d.canonical_path) collate "C"
+    from module_cache._artifacts d
+    where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
+    order by 1);
+
+  for v_artifact in
+    select a.*
+    from (select) one
+    left join module_cache._artifacts a on a.module_hash = v_module_hash
+    order by a.realm_url, a.canonical_path, a.kind, a.variant
+  loop
+    v_is_live := coalesce(module_cache._is_live(v_artifact), false);
+    -- The newest one that outdates it; else the newest one that it has seen. Of one transaction, the nearest.
+    select g.*
+    into v_generation
+    from module_cache._generations g
+    where g.key = any (
+        array[v_module_hash, module_cache._realm_hash(coalesce(v_artifact.realm_url, v_realm)), 0] || v_artifact.depends_on)
+      and (g.epoch = v_epoch or g.epoch is null)
+    order by
+      pg_visible_in_snapshot(g.xid, v_artifact.snapshot) nulls first,
+      g.xid desc,
+      g.key = v_module_hash desc,
+      g.canonical_path
+    limit 1;
+    v_is_outdated := found
+      and (v_artifact.kind is null or not pg_visible_in_snapshot(v_generation.xid, v_artifact.snapshot));
+    select d.* into v_invalidation
+    from module_cache._describe_invalidation(
+      v_epoch, v_realm, v_module_hash, coalesce(v_artifact.depends_on, '{}'), v_generation) d
+    where v_generation.xid is not null;
+
+    kind := v_artifact.kind;
+    variant := v_artifact.variant;
+    through := v_invalidation.through;
+    xid := v_generation.xid;
+    invalidated_at := (v_invalidation.log_entry).invalidated_at;
+    role_name := (v_invalidation.log_entry).role_name;
+    application_name := (v_invalidation.log_entry).application_name;
+    client_address := (v_invalidation.log_entry).client_address;
+    backend_pid := (v_invalidation.log_entry).backend_pid;
+    dependencies := v_artifact.dependency_keys;
+    created_at := v_artifact.created_at;
+    expires_at := v_artifact.expires_at;
+    bytes := octet_length(v_artifact.body);
+    status := case
+      when v_is_live and v_artifact.is_error then 'error'
+      when v_is_live then 'hit'
+      when v_is_outdated and (v_artifact.kind is null or v_artifact.epoch = v_epoch) then 'tombstone'
+      else 'miss'
+    end;
+    reason := case
+      when v_is_live then concat_ws(', after ',
+        format('%s: stored %s ago by transaction %s', status, module_cache._time_since(v_artifact.created_at), v_artifact.put_xid),
+        v_invalidation.description)
+      when v_artifact.kind is null and v_is_outdated then 'miss: not stored since ' || v_invalidation.description
+      when v_artifact.kind is null then 'miss: never stored, or collected since'
+      when v_artifact.epoch is distinct from v_epoch then
+        'miss: stored in another life of the database, before a crash, a restore or a failover'
+      when v_is_outdated then 'miss: ' || regexp_replace(v_invalidation.description, '^it was ', '')
+      when v_artifact.expires_at <= clock_timestamp() then format('miss: expired %s ago', module_cache._time_since(v_artifact.expires_at))
+      else 'miss: stored before the floor of garbage collection, or by a clock that was set back since'
+    end;
+    select string_agg(
+      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
+        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end),
+      '')
+    into v_claims
+    from module_cache._named_claims() c
+    where c.realm_url = v_realm
+      and c.canonical_path = explain.canonical_path
+      and (v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant));
+    reason := reason || coalesce(v_claims, '');
+    return next;
+  end loop;
 end;
 $function$;
 
@@ -2056,15 +2734,16 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
-    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
+    '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -2081,7 +2760,8 @@ begin
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
-        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
+        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
     end if;
   end loop;
 end;
@@ -2249,6 +2929,7 @@ begin
   if not module_cache._holds_claim(v_key) then
     return false;
   end if;
+  perform module_cache._forget_claim(v_key);
   perform pg_advisory_unlock(v_key);
   if module_cache._may_notify() then
     perform pg_notify('module_cache_populated', v_key::text);
@@ -2309,49 +2990,107 @@ CREATE TRIGGER _deleted_artifacts AFTER DELETE ON module_cache._artifacts REFERE
 
 -- comments
 
-comment on column about of table module_cache._peers is 'What the peer says of itself, for operators.';
+comment on column artifacts of view module_cache.stats is 'Stored, live or dead.';
 
 comment on column backend_pid of table module_cache._peers is 'Of the dedicated connection, which alone writes this row.';
+
+comment on column backend_pid of view module_cache.peers is 'Session of its dedicated connection, as in pg_stat_activity.';
+
+comment on column behind of view module_cache.peers is 'Transactions of the log that it had not applied when it reported. A report is a few seconds old, so a few are no news.';
+
+comment on column broadcast of table module_cache._peers is 'notify: it listens; log: it only asks the log, at each heartbeat.';
 
 comment on column canonical_path of table module_cache._generations is 'Null for a realm and for everything.';
 
 comment on column canonical_paths of table module_cache._invalidations is 'Every module of this realm that the invalidation reached, by name or through the fan-out.';
 
+comment on column coalesced of view module_cache.stats is 'Answers that were the work of another caller or process.';
+
+comment on column cursor of table module_cache._peers is 'It has applied all invalidations of transactions below, and some of later ones.';
+
 comment on column depends_on of table module_cache._artifacts is 'Cover keys of what its producer declared; with module, realm and everything they are what it covers.';
+
+comment on column entries of view module_cache.peers is 'Artifacts in its memory, and their bytes.';
 
 comment on column epoch of table module_cache._invalidations is 'Null if the transaction saw no epoch; such a row counts in any.';
 
+comment on column failures of view module_cache.stats is 'Productions that threw.';
+
 comment on column generation of table module_cache._artifacts is 'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
+
+comment on column hit_rate of view module_cache.peers is 'Of its answers in its last full minute, percent that came from its memory; null without any.';
+
+comment on column hits of view module_cache.stats is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 
 comment on column ignored of table module_cache._invalidations is 'How many of the named paths can name no module.';
 
+comment on column invalidations of view module_cache.stats is 'Calls that reached the realm, since the log was last collected; the same for each kind.';
+
 comment on column key of table module_cache._generations is 'Cover key: hash of a module, a realm, or everything.';
 
+comment on column lag of view module_cache.peers is 'How long ago the first of those transactions invalidated; 0 if there is none.';
+
 comment on column life of table module_cache._epochs is 'Prefix of every token: epoch and start of the server. A volume that is set back to an earlier copy keeps its epoch, but not its start.';
+
+comment on column minute_reads of table module_cache._peers is 'Answers of its last full minute, and how many of them came from memory.';
+
+comment on column misses of view module_cache.stats is 'Reads that found nothing live.';
+
+comment on column name of table module_cache._peers is 'What the peer says of itself, as all that follows, for operators.';
 
 comment on column named_paths of table module_cache._invalidations is 'What the caller named.';
 
 comment on column needs of table module_cache._peers is 'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
 
+comment on column producer of view module_cache.claims is 'The peer, or the application_name of a session that is none.';
+
+comment on column production_ms of table module_cache._activity is 'Time that its productions took together.';
+
+comment on column productions of view module_cache.stats is 'How often something was produced, which took production_ms together.';
+
 comment on column put_xid of table module_cache._artifacts is 'The transaction that stored this body. Garbage collection leaves it alone.';
 
+comment on column reads of view module_cache.peers is 'Answers in its last full minute.';
+
+comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what one process counts apart.';
+
 comment on column realm_url of table module_cache._generations is 'Null for everything.';
+
+comment on column realm_url of view module_cache.stats is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+
+comment on column rejected of view module_cache.stats is 'Products that put did not store; rejected_by says for which reason.';
 
 comment on column scope of table module_cache._invalidations is 'module, realm or global.';
 
 comment on column server_started_at of table module_cache._epochs is 'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
 
+comment on column silent_for of view module_cache.peers is 'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';
+
+comment on column since of view module_cache.peers is 'When it opened its cache.';
+
 comment on column snapshot of table module_cache._artifacts is 'Taken before its sources were read. Garbage collection moves it forward while the artifact is live.';
 
+comment on column stale of table module_cache._activity is 'Products that put did not store, as the other reasons of put beside it.';
+
 comment on column status of view module_cache.artifacts is 'live, error (a live error), or dead: expired, or something that it covers was invalidated.';
+
+comment on column status of view module_cache.peers is 'listening; polling: it asks the log, by choice; silent: its session is there, but it was not heard for three heartbeats and 10 s.';
 
 comment on column system_identifier of table module_cache._epochs is 'The cluster that grew this row: in a young cluster a restored row can meet its old xmin by accident.';
 
 comment on column tables of view module_cache.tracked_tables is 'The table with its partitions or children.';
 
+comment on column uptime_ms of table module_cache._peers is 'Since when its cache is open; its clock may be another one.';
+
+comment on column waiting of view module_cache.claims is 'Peers that have waited for it for more than a second.';
+
 comment on column written_by of table module_cache._epochs is 'The xmin of this very row. A restored row was written by another transaction than it says.';
 
 comment on column xid of table module_cache._generations is 'The top-level transaction that invalidated.';
+
+comment on function module_cache._add_activity(uuid,integer,module_cache._activity) is 'Adds to the row of a session, realm and kind.';
+
+comment on function module_cache._advisory_locks() is 'The advisory locks of this database that sessions hold.';
 
 comment on function module_cache._broadcast(text,text,text[],xid8) is 'Notifies the listeners of one log row when the transaction commits.';
 
@@ -2371,6 +3110,8 @@ comment on function module_cache._collect_garbage(interval,interval,integer,bool
 
 comment on function module_cache._collector_key() is 'The advisory lock of the one peer that collects garbage.';
 
+comment on function module_cache._counted() is 'What the view stats shows.';
+
 comment on function module_cache._declared_key(text,text) is 'The normalised form of a declared dependency key; null if it is none.';
 
 comment on function module_cache._deleted_artifacts() is 'Turns a DELETE into tombstones, generations and notifications.';
@@ -2379,6 +3120,8 @@ comment on function module_cache._dependency_hashes(text,text[]) is 'Cover keys 
 
 comment on function module_cache._dependency_key(text) is 'A path without its executable extension and without a final /index below the root.';
 
+comment on function module_cache._describe_invalidation(uuid,text,bigint,bigint[],module_cache._generations) is 'Who has invalidated, when, and through which modules.';
+
 comment on function module_cache._elect_collector(interval) is 'True if this session is the one that collects garbage for the fleet, until it ends or resigns, or if that one has not collected for so long. Never waits.';
 
 comment on function module_cache._ensure_epoch() is 'Makes sure that there is an epoch, if that can be done without waiting.';
@@ -2386,6 +3129,8 @@ comment on function module_cache._ensure_epoch() is 'Makes sure that there is an
 comment on function module_cache._epoch() is 'The current epoch and the prefix of its tokens; no row if there is none.';
 
 comment on function module_cache._floor(uuid) is 'Snapshots with an xmin below this transaction id count as stale.';
+
+comment on function module_cache._forget_claim(bigint) is 'Takes back what _name_claim wrote; else it is swept.';
 
 comment on function module_cache._global_hash() is 'Cover key of everything.';
 
@@ -2417,6 +3162,12 @@ comment on function module_cache._may_notify() is 'False if module_cache.notify 
 
 comment on function module_cache._module_hash(text,text) is 'Cover key of a module, the same for every realm that its URL could be split at.';
 
+comment on function module_cache._name_claim(bigint,text,text,text,text) is 'Writes down what a claim of this session is called, if that can be done.';
+
+comment on function module_cache._named_claims() is 'What the view claims shows.';
+
+comment on function module_cache._named_from(text,text,text) is 'What a module is called in another realm, or in its own.';
+
 comment on function module_cache._newest_generation(uuid,bigint) is 'The current generation of a key as far as this snapshot shows; null if none is on record.';
 
 comment on function module_cache._parse_token(text) is 'Life and snapshot of a token; raises MC002 for other text.';
@@ -2426,6 +3177,8 @@ comment on function module_cache._path(text,text) is 'The path, or null if it is
 comment on function module_cache._payload(text,text,text[],xid8) is 'The JSON text of a notification and of an entry of changes_since.';
 
 comment on function module_cache._peer_key(integer) is 'The advisory lock that a peer holds on its dedicated connection.';
+
+comment on function module_cache._peer_reports() is 'What the view peers shows.';
 
 comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
 
@@ -2439,7 +3192,9 @@ comment on function module_cache._record_snapshot(uuid,xid8) is 'Records the pre
 
 comment on function module_cache._renew_epoch() is 'Confirms the epoch after a clean restart, or replaces a missing or foreign one. The caller holds the lock.';
 
-comment on function module_cache._report_peer(text,jsonb) is 'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
+comment on function module_cache._report_activity(uuid,jsonb) is 'Adds what this session has served and produced since it last said so.';
+
+comment on function module_cache._report_peer(text,jsonb,jsonb) is 'Says on the dedicated connection of a peer what it still needs (life@xid), what it is, and what it has done since its last report. False if that is of another life. Raises MC002 and MC003.';
 
 comment on function module_cache._require_artifact(text,text,text,text) is 'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
 
@@ -2448,6 +3203,8 @@ comment on function module_cache._require_past(pg_snapshot) is 'Raises MC002 for
 comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
 
 comment on function module_cache._resign_collector() is 'Lets another session collect.';
+
+comment on function module_cache._show_waiting(bigint,boolean) is 'Shows operators that this session waits for the end of a claim, or no longer does.';
 
 comment on function module_cache._snapshot() is 'The current snapshot, with the own transaction counted as in progress.';
 
@@ -2458,6 +3215,10 @@ comment on function module_cache._source_parents(oid) is 'The tables that a part
 comment on function module_cache._source_relations(oid) is 'A table with all of its partitions or children.';
 
 comment on function module_cache._store(module_cache._artifacts) is 'Writes a checked artifact unless a live one of a newer token is there; never waits for another writer.';
+
+comment on function module_cache._sweep_reports(uuid) is 'Forgets the claims of sessions that are gone, and puts together what they have served and produced.';
+
+comment on function module_cache._time_since(timestamp with time zone) is 'How long ago that was, in words.';
 
 comment on function module_cache._tracked_change() is 'Trigger of a tracked table: invalidates the modules whose sources a statement changed, under their old and their new names.';
 
@@ -2473,6 +3234,10 @@ comment on function module_cache._trigger_arguments(bytea) is 'Realm, path colum
 
 comment on function module_cache._untracking_statements(regclass,name) is 'The statements that drop the triggers of a tracked table, none if it is not tracked. Raises MC003.';
 
+comment on function module_cache._waiting_key(bigint) is 'The shared advisory lock of those who wait for the end of a claim.';
+
+comment on function module_cache._way_to_named(uuid,text,bigint[],text[],text[],bigint[]) is 'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
+
 comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
 
 comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
@@ -2484,6 +3249,8 @@ comment on function module_cache.clear_realm(text) is 'Invalidates every module 
 comment on function module_cache.coherence_token() is 'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
 
 comment on function module_cache.collect_garbage(interval,integer) is 'Removes dead artifacts, and generations and log rows that no token younger than older_than needs, up to batch rows each. Returns what it removed, how many live artifacts it moved to a newer snapshot, and whether it is done. Raises MC003.';
+
+comment on function module_cache.explain(text,text) is 'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005.';
 
 comment on function module_cache.get(text,text,text,text) is 'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby.';
 
@@ -2507,7 +3274,11 @@ comment on function module_cache.untrack_table(regclass) is 'Takes back track_ta
 
 comment on schema module_cache is 'Coherent cache of compiled modules: artifacts are checked against append-only generations whenever they are read.';
 
+comment on table module_cache._activity is 'What each session, and in session 0 all that are gone, has served and produced in this life of the tables.';
+
 comment on table module_cache._artifacts is 'L2: one row for each artifact, live or dead.';
+
+comment on table module_cache._claims is 'What claims are called. A row counts while its session holds the lock.';
 
 comment on table module_cache._epochs is 'The current epoch, and rows of other lives until they are swept. Without a key on purpose: a restore must be able to copy a foreign row beside ours.';
 
@@ -2525,7 +3296,13 @@ comment on type module_cache.module is 'One module: the URL of its realm, and it
 
 comment on view module_cache.artifacts is 'Every stored artifact. DELETE invalidates: it leaves a tombstone, a generation, a log row and a notification, in the same transaction.';
 
+comment on view module_cache.claims is 'What is being produced now, by whom, and since when: the lock table, with names. The oldest comes first.';
+
 comment on view module_cache.invalidations is 'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+
+comment on view module_cache.peers is 'Every process that uses the cache now, as it reported within the last few seconds, or the last minute if it is idle.';
+
+comment on view module_cache.stats is 'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
 
 comment on view module_cache.tombstones is 'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
 
@@ -2547,21 +3324,31 @@ grant execute on function module_cache._collect_for_fleet(interval,interval,inte
 
 grant execute on function module_cache._collect_for_fleet(interval,interval,integer) to module_cache_writer;
 
+grant execute on function module_cache._counted() to module_cache_operator;
+
 grant execute on function module_cache._elect_collector(interval) to module_cache_operator;
 
 grant execute on function module_cache._elect_collector(interval) to module_cache_writer;
 
 grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
 
-grant execute on function module_cache._report_peer(text,jsonb) to module_cache_operator;
+grant execute on function module_cache._named_claims() to module_cache_operator;
 
-grant execute on function module_cache._report_peer(text,jsonb) to module_cache_reader;
+grant execute on function module_cache._peer_reports() to module_cache_operator;
 
-grant execute on function module_cache._report_peer(text,jsonb) to module_cache_writer;
+grant execute on function module_cache._report_peer(text,jsonb,jsonb) to module_cache_operator;
+
+grant execute on function module_cache._report_peer(text,jsonb,jsonb) to module_cache_reader;
+
+grant execute on function module_cache._report_peer(text,jsonb,jsonb) to module_cache_writer;
 
 grant execute on function module_cache._resign_collector() to module_cache_operator;
 
 grant execute on function module_cache._resign_collector() to module_cache_writer;
+
+grant execute on function module_cache._show_waiting(bigint,boolean) to module_cache_operator;
+
+grant execute on function module_cache._show_waiting(bigint,boolean) to module_cache_writer;
 
 grant execute on function module_cache._tracked_change() to module_cache_operator;
 
@@ -2600,6 +3387,8 @@ grant execute on function module_cache.coherence_token() to module_cache_reader;
 grant execute on function module_cache.coherence_token() to module_cache_writer;
 
 grant execute on function module_cache.collect_garbage(interval,integer) to module_cache_operator;
+
+grant execute on function module_cache.explain(text,text) to module_cache_operator;
 
 grant execute on function module_cache.get(text,text,text,text) to module_cache_operator;
 
@@ -2645,7 +3434,13 @@ grant execute on function module_cache.untrack_table(regclass) to module_cache_o
 
 grant execute on function module_cache.untrack_table(regclass) to module_cache_writer;
 
+grant select on relation module_cache.claims to module_cache_operator;
+
 grant select on relation module_cache.invalidations to module_cache_operator;
+
+grant select on relation module_cache.peers to module_cache_operator;
+
+grant select on relation module_cache.stats to module_cache_operator;
 
 grant select on relation module_cache.tombstones to module_cache_operator;
 

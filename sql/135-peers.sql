@@ -13,10 +13,21 @@ create unlogged table module_cache._peers (
   epoch uuid not null,
   needs xid8 not null,
   reported_at timestamptz not null,
-  role_name name not null default session_user,
-  application_name text not null default current_setting('application_name'),
-  client_address inet default inet_client_addr(),
-  about jsonb not null
+  role_name name not null,
+  application_name text not null,
+  client_address inet,
+  name text,
+  host text,
+  process_id integer,
+  version text,
+  uptime_ms double precision,
+  broadcast text,
+  heartbeat_ms double precision,
+  cursor xid8,
+  l1_entries bigint,
+  l1_bytes bigint,
+  minute_reads bigint,
+  minute_hits bigint
 ) with (fillfactor = 50);
 
 create index _peers_backend_pid on module_cache._peers (backend_pid);
@@ -26,7 +37,11 @@ comment on table module_cache._peers is
 comment on column module_cache._peers.backend_pid is 'Of the dedicated connection, which alone writes this row.';
 comment on column module_cache._peers.needs is
   'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
-comment on column module_cache._peers.about is 'What the peer says of itself, for operators.';
+comment on column module_cache._peers.name is 'What the peer says of itself, as all that follows, for operators.';
+comment on column module_cache._peers.uptime_ms is 'Since when its cache is open; its clock may be another one.';
+comment on column module_cache._peers.broadcast is 'notify: it listens; log: it only asks the log, at each heartbeat.';
+comment on column module_cache._peers.cursor is 'It has applied all invalidations of transactions below, and some of later ones.';
+comment on column module_cache._peers.minute_reads is 'Answers of its last full minute, and how many of them came from memory.';
 
 create function module_cache._peer_key(backend_pid integer) returns bigint
   language sql immutable parallel safe
@@ -50,8 +65,103 @@ end;
 
 comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
 
+/*
+ * What peers have done, for operators. Each session adds to rows of its own, so that no two peers ever wait for each
+ * other; garbage collection puts those of sessions that are gone together, as session 0. What a process had not
+ * reported when it was killed is lost, and nothing is made up for it.
+ */
+create unlogged table module_cache._activity (
+  backend_pid integer not null,
+  epoch uuid not null,
+  realm_url text collate "C",
+  kind text collate "C" not null,
+  l1_hits bigint not null,
+  l2_hits bigint not null,
+  misses bigint not null,
+  productions bigint not null,
+  production_ms double precision not null,
+  failures bigint not null,
+  coalesced bigint not null,
+  stale bigint not null,
+  other_epoch bigint not null,
+  older bigint not null,
+  contended bigint not null,
+  updated_at timestamptz not null
+) with (fillfactor = 50, vacuum_truncate = off);
+
+create index _activity_backend_pid on module_cache._activity (backend_pid);
+
+comment on table module_cache._activity is
+  'What each session, and in session 0 all that are gone, has served and produced in this life of the tables.';
+comment on column module_cache._activity.realm_url is 'Null for all that is beyond what one process counts apart.';
+comment on column module_cache._activity.production_ms is 'Time that its productions took together.';
+comment on column module_cache._activity.stale is 'Products that put did not store, as the other reasons of put beside it.';
+
+create function module_cache._add_activity(epoch uuid, backend_pid integer, activity module_cache._activity) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+as $$
+begin
+  update module_cache._activity a
+  set l1_hits = a.l1_hits + activity.l1_hits,
+      l2_hits = a.l2_hits + activity.l2_hits,
+      misses = a.misses + activity.misses,
+      productions = a.productions + activity.productions,
+      production_ms = a.production_ms + activity.production_ms,
+      failures = a.failures + activity.failures,
+      coalesced = a.coalesced + activity.coalesced,
+      stale = a.stale + activity.stale,
+      other_epoch = a.other_epoch + activity.other_epoch,
+      older = a.older + activity.older,
+      contended = a.contended + activity.contended,
+      updated_at = clock_timestamp()
+  where a.ctid = any (array(
+    select o.ctid
+    from module_cache._activity o
+    where o.backend_pid = _add_activity.backend_pid
+      and o.epoch = _add_activity.epoch
+      and o.realm_url is not distinct from activity.realm_url
+      and o.kind = activity.kind
+    limit 1
+    for update skip locked));
+  if not found then
+    activity.backend_pid := backend_pid;
+    activity.epoch := epoch;
+    activity.updated_at := clock_timestamp();
+    insert into module_cache._activity select activity.*;
+  end if;
+end;
+$$;
+
+comment on function module_cache._add_activity(uuid, integer, module_cache._activity) is
+  'Adds to the row of a session, realm and kind.';
+
+create function module_cache._report_activity(epoch uuid, activity jsonb) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_row record;
+begin
+  for v_row in
+    select jsonb_populate_record(
+      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
+      (e.entry->'counts')
+        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
+    from jsonb_array_elements(activity) e (entry)
+  loop
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._report_activity(uuid, jsonb) is
+  'Adds what this session has served and produced since it last said so.';
+
 /* It waits for nobody: the connection that reports also listens, and asks the log. */
-create function module_cache._report_peer(needs text, about jsonb) returns boolean
+create function module_cache._report_peer(needs text, about jsonb, activity jsonb default '[]') returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set lock_timeout to '100ms'
@@ -59,6 +169,7 @@ as $$
 declare
   v_key constant bigint := module_cache._peer_key(pg_backend_pid());
   v_epoch uuid;
+  v_peer module_cache._peers;
 begin
   if needs is null or needs !~ '^[0-9a-f]{32}-[0-9a-f]{1,16}@[0-9]{1,20}$' then
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
@@ -68,30 +179,42 @@ begin
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
+  if (jsonb_typeof(activity) = 'array' and jsonb_array_length(activity) <= 100
+      and octet_length(activity::text) <= 500000) is not true
+  then
+    perform module_cache._raise('MC003', 'not what a peer can have done', format('bytes: %s', octet_length(activity::text)),
+      'Pass a JSON array of at most 100 realms and kinds.');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e where e.life = split_part(needs, '@', 1);
   if v_epoch is null or not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key)) then
     return false;
   end if;
+  v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  v_peer.backend_pid := pg_backend_pid();
+  v_peer.epoch := v_epoch;
+  v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;
+  v_peer.reported_at := clock_timestamp();
+  v_peer.role_name := session_user;
+  v_peer.application_name := current_setting('application_name');
+  v_peer.client_address := inet_client_addr();
   update module_cache._peers p
-  set epoch = v_epoch,
-      needs = split_part(_report_peer.needs, '@', 2)::xid8,
-      reported_at = clock_timestamp(),
-      role_name = default,
-      application_name = default,
-      client_address = default,
-      about = _report_peer.about
+  set (epoch, needs, reported_at, role_name, application_name, client_address, name, host, process_id, version,
+      uptime_ms, broadcast, heartbeat_ms, cursor, l1_entries, l1_bytes, minute_reads, minute_hits)
+    = (v_peer.epoch, v_peer.needs, v_peer.reported_at, v_peer.role_name, v_peer.application_name, v_peer.client_address,
+      v_peer.name, v_peer.host, v_peer.process_id, v_peer.version, v_peer.uptime_ms, v_peer.broadcast,
+      v_peer.heartbeat_ms, v_peer.cursor, v_peer.l1_entries, v_peer.l1_bytes, v_peer.minute_reads, v_peer.minute_hits)
   where p.ctid = any (array(
     select o.ctid from module_cache._peers o where o.backend_pid = pg_backend_pid() for update skip locked));
   if not found then
-    insert into module_cache._peers (backend_pid, epoch, needs, reported_at, about)
-    values (pg_backend_pid(), v_epoch, split_part(_report_peer.needs, '@', 2)::xid8, clock_timestamp(), _report_peer.about);
+    insert into module_cache._peers select v_peer.*;
   end if;
+  perform module_cache._report_activity(v_epoch, activity);
   return true;
 end;
 $$;
 
-comment on function module_cache._report_peer(text, jsonb) is
-  'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
+comment on function module_cache._report_peer(text, jsonb, jsonb) is
+  'Says on the dedicated connection of a peer what it still needs (life@xid), what it is, and what it has done since its last report. False if that is of another life. Raises MC002 and MC003.';
 
 /*
  * A lock of the session, because the peer that collects does so in many short transactions. A process that hangs keeps

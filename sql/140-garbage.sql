@@ -86,6 +86,49 @@ $$;
 comment on function module_cache._is_worth_it(uuid, xid8, xid8, interval) is
   'False if there is little garbage beside the artifacts that would have to be moved.';
 
+/* What sessions have said of themselves, once they are gone. */
+create function module_cache._sweep_reports(epoch uuid) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_row record;
+begin
+  delete from module_cache._claims c
+  where c.ctid = any (array(
+    select d.ctid
+    from module_cache._claims d
+    where d.claimed_at < clock_timestamp() - interval '1 minute'
+      and (d.claim_key, d.backend_pid) not in (select l.lock_key, l.backend_pid from module_cache._advisory_locks() l)
+    for update skip locked));
+  for v_row in
+    with gone as (
+      delete from module_cache._activity a
+      where a.ctid = any (array(
+        select d.ctid
+        from module_cache._activity d
+        where (d.epoch <> _sweep_reports.epoch
+            or d.backend_pid <> 0 and d.backend_pid not in (select module_cache._peer_sessions()))
+          and d.updated_at < clock_timestamp() - interval '1 minute'
+        for update skip locked))
+      returning a.*
+    )
+    select
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
+        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
+        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+    from gone g
+    where g.epoch = _sweep_reports.epoch
+    group by g.realm_url, g.kind
+  loop
+    perform module_cache._add_activity(epoch, 0, v_row.activity);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._sweep_reports(uuid) is
+  'Forgets the claims of sessions that are gone, and puts together what they have served and produced.';
+
 create function module_cache._collect(
   epoch uuid, keep interval, keep_at_most interval, batch integer, is_lazy boolean,
   out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
@@ -133,6 +176,7 @@ begin
     where (d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))
       and d.reported_at < clock_timestamp() - interval '1 minute'
     for update skip locked));
+  perform module_cache._sweep_reports(epoch);
 
   -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
   -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).

@@ -85,3 +85,215 @@ from module_cache._tracked_tables() t;
 comment on view module_cache.tracked_tables is
   'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
 comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';
+
+/*
+ * A peer reports when it has something to say, at most every few seconds, and once a minute if it has not. Where the
+ * owner of this function may see all sessions, the heartbeat is seen as well.
+ */
+create function module_cache._peer_reports() returns table (
+  name text, status text, behind bigint, lag interval, hit_rate numeric, reads bigint, entries bigint, bytes bigint,
+  silent_for interval, version text, since timestamptz, host text, process_id integer, role_name name,
+  application_name text, client_address inet, backend_pid integer)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_now constant timestamptz := clock_timestamp();
+begin
+  return query
+    select
+      p.name,
+      case
+        when v_now - h.heard_at > h.patience then 'silent'
+        when p.broadcast = 'log' then 'polling'
+        else 'listening'
+      end,
+      m.transactions,
+      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
+      p.minute_reads,
+      p.l1_entries,
+      p.l1_bytes,
+      date_trunc('milliseconds', v_now - h.heard_at),
+      p.version,
+      date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
+      p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
+    from (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ) p
+    left join pg_stat_activity s on s.pid = p.backend_pid
+    cross join lateral (
+      select
+        greatest(p.reported_at, s.state_change) as heard_at,
+        case
+          when s.state_change is null then interval '3 minutes'
+          else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
+        end as patience
+    ) h
+    cross join lateral (
+      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
+      from module_cache._invalidations i
+      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
+    ) m
+    order by p.name, p.process_id;
+end;
+$$;
+
+comment on function module_cache._peer_reports() is 'What the view peers shows.';
+
+create view module_cache.peers as
+select
+  p.name, p.status, p.behind, p.lag, p.hit_rate, p.reads, p.entries, p.bytes, p.silent_for, p.version, p.since, p.host,
+  p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
+from module_cache._peer_reports() p;
+
+comment on view module_cache.peers is
+  'Every process that uses the cache now, as it reported within the last few seconds, or the last minute if it is idle.';
+comment on column module_cache.peers.status is
+  'listening; polling: it asks the log, by choice; silent: its session is there, but it was not heard for three heartbeats and 10 s.';
+comment on column module_cache.peers.behind is
+  'Transactions of the log that it had not applied when it reported. A report is a few seconds old, so a few are no news.';
+comment on column module_cache.peers.lag is 'How long ago the first of those transactions invalidated; 0 if there is none.';
+comment on column module_cache.peers.hit_rate is
+  'Of its answers in its last full minute, percent that came from its memory; null without any.';
+comment on column module_cache.peers.reads is 'Answers in its last full minute.';
+comment on column module_cache.peers.entries is 'Artifacts in its memory, and their bytes.';
+comment on column module_cache.peers.silent_for is
+  'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';
+comment on column module_cache.peers.since is 'When it opened its cache.';
+comment on column module_cache.peers.backend_pid is 'Session of its dedicated connection, as in pg_stat_activity.';
+
+create function module_cache._named_claims() returns table (
+  realm_url text, canonical_path text, kind text, variant text, claimed_at timestamptz, producer text,
+  backend_pid integer, waiting text[])
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return query
+    with locks as materialized (
+      select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
+    ), sessions as materialized (
+      select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
+      from pg_stat_activity s
+      left join module_cache._peers p on p.backend_pid = s.pid
+      order by s.pid, p.reported_at desc
+    )
+    select distinct on (c.claim_key)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
+      array(
+        select w.name
+        from locks l
+        join sessions w on w.pid = l.backend_pid
+        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
+        order by 1)
+    from locks l
+    join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
+    join sessions s on s.pid = c.backend_pid
+    where not l.is_shared
+    order by c.claim_key, c.claimed_at desc;
+end;
+$$;
+
+comment on function module_cache._named_claims() is 'What the view claims shows.';
+
+create view module_cache.claims as
+select
+  date_trunc('milliseconds', clock_timestamp() - c.claimed_at) as age,
+  c.producer,
+  c.realm_url,
+  c.canonical_path,
+  cardinality(c.waiting) as waiting,
+  c.kind,
+  c.variant,
+  c.claimed_at as since,
+  c.backend_pid,
+  c.waiting as waiting_peers
+from module_cache._named_claims() c
+order by c.claimed_at;
+
+comment on view module_cache.claims is
+  'What is being produced now, by whom, and since when: the lock table, with names. The oldest comes first.';
+comment on column module_cache.claims.producer is 'The peer, or the application_name of a session that is none.';
+comment on column module_cache.claims.waiting is 'Peers that have waited for it for more than a second.';
+
+create function module_cache._counted() returns table (
+  realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
+  coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint,
+  production_ms double precision, rejected_by jsonb)
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return query
+    with stored as (
+      select a.realm_url, a.kind, count(*) as artifacts, sum(octet_length(a.body))::bigint as bytes
+      from module_cache._artifacts a
+      where a.epoch = v_epoch
+      group by 1, 2
+    ), done as (
+      select
+        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
+        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
+        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
+        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+      from module_cache._activity d
+      where d.epoch = v_epoch
+      group by 1, 2
+    ), invalidated as (
+      select i.realm_url, count(*) as times
+      from module_cache._invalidations i
+      where (i.epoch = v_epoch or i.epoch is null) and i.scope <> 'global'
+      group by 1
+    ), known as (
+      select s.realm_url, s.kind from stored s
+      union
+      select d.realm_url, d.kind from done d
+      union
+      select i.realm_url, null
+      from invalidated i
+      where i.realm_url not in (select s.realm_url from stored s)
+        and not exists (select from done d where d.realm_url = i.realm_url)
+    )
+    select
+      k.realm_url, k.kind, coalesce(s.artifacts, 0), coalesce(s.bytes, 0),
+      coalesce(d.l1_hits + d.l2_hits, 0), coalesce(d.misses, 0), coalesce(d.productions, 0), coalesce(d.coalesced, 0),
+      coalesce(d.stale + d.other_epoch + d.older + d.contended, 0), coalesce(d.failures, 0), coalesce(i.times, 0),
+      coalesce(d.l1_hits, 0), coalesce(d.l2_hits, 0), d.ms,
+      jsonb_strip_nulls(jsonb_build_object(
+        'stale', nullif(d.stale, 0), 'epoch', nullif(d.other_epoch, 0), 'older', nullif(d.older, 0),
+        'contended', nullif(d.contended, 0)))
+    from known k
+    left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
+    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join invalidated i on i.realm_url = k.realm_url
+    order by 5 desc, 1, 2;
+end;
+$$;
+
+comment on function module_cache._counted() is 'What the view stats shows.';
+
+create view module_cache.stats as
+select
+  c.realm_url, c.kind, c.artifacts, c.bytes, c.hits, c.misses, c.productions, c.coalesced, c.rejected, c.failures,
+  c.invalidations, c.l1_hits, c.l2_hits, c.production_ms, c.rejected_by
+from module_cache._counted() c;
+
+comment on view module_cache.stats is
+  'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
+comment on column module_cache.stats.realm_url is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+comment on column module_cache.stats.artifacts is 'Stored, live or dead.';
+comment on column module_cache.stats.hits is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
+comment on column module_cache.stats.misses is 'Reads that found nothing live.';
+comment on column module_cache.stats.productions is 'How often something was produced, which took production_ms together.';
+comment on column module_cache.stats.coalesced is 'Answers that were the work of another caller or process.';
+comment on column module_cache.stats.rejected is 'Products that put did not store; rejected_by says for which reason.';
+comment on column module_cache.stats.failures is 'Productions that threw.';
+comment on column module_cache.stats.invalidations is
+  'Calls that reached the realm, since the log was last collected; the same for each kind.';

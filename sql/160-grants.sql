@@ -34,15 +34,16 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
-    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
+    '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -59,7 +60,8 @@ begin
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
-        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
+        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
     end if;
   end loop;
 end;

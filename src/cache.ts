@@ -1,3 +1,4 @@
+import { createActivity } from './activity.js';
 import { isAway, tooMany } from './away.js';
 import { createBatchReads } from './batch.js';
 import type { Change } from './calls.js';
@@ -82,7 +83,8 @@ const LANDING_MS = 1_000;
  */
 export async function openModuleCache(options: ModuleCacheOptions): Promise<ModuleCache> {
   const settings = checkOptions(options);
-  const events = createEmitter();
+  const activity = createActivity();
+  const events = createEmitter(activity.observe);
   const journal = createJournal();
   const l1 = createL1(settings.maxBytes);
   const flights = new Map<string, Flight>();
@@ -154,7 +156,17 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     throw error;
   }
 
-  reports = createPeerReports({ session, coherence, flights: allFlights, events, name: settings.name });
+  reports = createPeerReports({
+    session,
+    coherence,
+    flights: allFlights,
+    events,
+    activity,
+    memory: l1,
+    name: settings.name,
+    broadcast: settings.broadcast,
+    heartbeatMs: settings.heartbeatMs,
+  });
   if (settings.garbage !== undefined) {
     garbage = createGarbageCollector({ session, pool, events, ...settings.garbage });
   }
@@ -385,8 +397,9 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
 
   async function shutDown(): Promise<void> {
     coherence.stop();
-    reports?.stop();
-    const landing = [...allFlights].map((flight) => flight.landed).concat(garbage?.stop() ?? []);
+    claims.stop();
+    const landing = [...allFlights].map((flight) => flight.landed);
+    landing.push(garbage?.stop() ?? Promise.resolve(), reports?.stop() ?? Promise.resolve());
     for (const flight of allFlights) flight.abort(closedError());
     // Claims are released on the way; but a database that does not answer is not waited for.
     await withDeadline(Promise.all(landing), LANDING_MS, closedError).catch(() => {});

@@ -1,4 +1,5 @@
 import type { Sql, TransactionSql } from 'postgres';
+import type { ReportedActivity } from './activity.js';
 import { type ArtifactId, isText } from './keys.js';
 import type { Headers } from './types.js';
 
@@ -223,10 +224,40 @@ export async function mayCall(sql: Queryable, signature: string): Promise<boolea
   return only(rows)[0] === 'true';
 }
 
+/** What a peer says of itself; all of it is shown to operators. */
+export interface AboutPeer {
+  name: string;
+  host: string;
+  process_id: number;
+  version: string;
+  uptime_ms: number;
+  broadcast: 'notify' | 'log';
+  heartbeat_ms: number;
+  /** Transaction id: all invalidations of earlier ones are applied. */
+  cursor: string;
+  l1_entries: number;
+  l1_bytes: number;
+  minute_reads: number;
+  minute_hits: number;
+}
+
 /** `needs` is `life@xid`. False if that is of another life. */
-export async function reportPeer(sql: Queryable, needs: string, about: object): Promise<boolean> {
+export async function reportPeer(
+  sql: Queryable,
+  needs: string,
+  about: AboutPeer,
+  activity: readonly ReportedActivity[],
+): Promise<boolean> {
   const rows = await sql`
-    select module_cache._report_peer(${needs}, ${JSON.stringify(about)}::text::jsonb)::text`.values();
+    select module_cache._report_peer(
+      ${needs}, ${JSON.stringify(about)}::text::jsonb, ${JSON.stringify(activity)}::text::jsonb)::text`.values();
+  return only(rows)[0] === 'true';
+}
+
+/** Takes or gives back the lock that shows this session as one that waits for the end of a claim. */
+export async function showWaiting(sql: Queryable, claimKey: string, isWaiting: boolean): Promise<boolean> {
+  const rows = await sql`
+    select module_cache._show_waiting(${claimKey}::text::bigint, ${String(isWaiting)}::text::boolean)::text`.values();
   return only(rows)[0] === 'true';
 }
 

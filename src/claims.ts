@@ -3,6 +3,7 @@ import { createTurns } from './concurrency.js';
 import type { CacheEmitter } from './events.js';
 import type { ArtifactId } from './keys.js';
 import type { Session } from './session.js';
+import { createShownWaits } from './show-waiting.js';
 import { sleep } from './waiting.js';
 
 /**
@@ -18,6 +19,8 @@ export interface Claims {
   onPopulated(key: string): void;
   /** Lets all waiters look again. */
   wakeAll(): void;
+  /** No timer runs afterwards. */
+  stop(): void;
 }
 
 export interface Claim {
@@ -42,6 +45,7 @@ const CALLS_AT_ONCE = 20;
 export function createClaims(session: () => Session, events: CacheEmitter): Claims {
   const waiters = new Map<string, Set<() => void>>();
   const inTurn = createTurns(CALLS_AT_ONCE);
+  const shown = createShownWaits(session);
 
   function wait(key: string): Waiter {
     let populated = false;
@@ -75,6 +79,17 @@ export function createClaims(session: () => Session, events: CacheEmitter): Clai
     };
   }
 
+  function showing(key: string, waiter: Waiter): Waiter {
+    const leave = shown.enter(key);
+    return {
+      ...waiter,
+      close() {
+        leave();
+        waiter.close();
+      },
+    };
+  }
+
   function onPopulated(key: string): void {
     for (const wake of [...(waiters.get(key) ?? [])]) wake();
   }
@@ -85,7 +100,8 @@ export function createClaims(session: () => Session, events: CacheEmitter): Clai
         generation: session().generation,
         ...(await session().run((sql) => calls.claim(sql, id), CALL_TIMEOUT_MS)),
       }));
-      if (!claimed) return wait(key);
+      if (!claimed) return showing(key, wait(key));
+      shown.over(key);
       return {
         held: true,
         async release() {
@@ -106,5 +122,6 @@ export function createClaims(session: () => Session, events: CacheEmitter): Clai
     wakeAll() {
       for (const key of [...waiters.keys()]) onPopulated(key);
     },
+    stop: () => shown.stop(),
   };
 }

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import type { Activity } from './activity.js';
 import type { ArtifactId } from './keys.js';
 
 /**
@@ -12,6 +13,8 @@ export interface CacheEvents {
   miss: [{ id: ArtifactId }];
   /** This process produced it, in so many ms; `reason` is what `put` answered. */
   produced: [{ id: ArtifactId; ms: number; reason: string }];
+  /** The producer threw, after so many ms. */
+  failed: [{ id: ArtifactId; ms: number; error: unknown }];
   /** The answer is the work of another caller or process. */
   coalesced: [{ id: ArtifactId }];
   /** An answer or a fill was outdated by an invalidation before it could be kept. */
@@ -46,12 +49,14 @@ export interface CacheEvents {
 
 export type CacheEmitter = EventEmitter<CacheEvents>;
 
-export function createEmitter(): CacheEmitter {
+/** @param observe is told before the listeners are, whoever removes those. */
+export function createEmitter(observe: Activity['observe'] = () => {}): CacheEmitter {
   const emitter: CacheEmitter = new EventEmitter<CacheEvents>();
   const emit = emitter.emit.bind(emitter) as (...args: unknown[]) => boolean;
-  emitter.emit = ((...args: unknown[]) => {
+  emitter.emit = ((event: keyof CacheEvents, payload: never) => {
+    observe(event, payload);
     try {
-      return emit(...args);
+      return emit(event, payload);
     } catch (error) {
       process.nextTick(() => {
         throw error;

@@ -305,6 +305,7 @@ export function startFlight(
         product = normalizeProduct(id, await orAborted(making, ended.signal));
       } catch (error) {
         if (controller.signal.aborted && !ended.signal.aborted) return undefined;
+        if (!ended.signal.aborted) events.emit('failed', { id, ms: performance.now() - began, error });
         // Nobody waits for what is produced without the claim, and its holder may have made a good one.
         if (!ended.signal.aborted && claim !== undefined) await keepFailure(token, error);
         thrown = error;

@@ -1057,6 +1057,166 @@ comment on view module_cache.tracked_tables is
 comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';
 
 /*
+ * The lock is the claim; a row only says what it is called, for operators. So a row counts while its session holds the
+ * lock, a claim without a row is as good as any, and what a session left behind is swept. Without a key, as _epochs.
+ * VACUUM does not cut pages off: nobody is to wait for that here.
+ */
+create unlogged table module_cache._claims (
+  claim_key bigint not null,
+  backend_pid integer not null,
+  realm_url text collate "C" not null,
+  canonical_path text collate "C" not null,
+  kind text collate "C" not null,
+  variant text collate "C" not null,
+  claimed_at timestamptz not null
+) with (vacuum_truncate = off);
+
+create index _claims_claim_key on module_cache._claims (claim_key);
+
+comment on table module_cache._claims is
+  'What claims are called. A row counts while its session holds the lock.';
+
+/* Anything may go wrong here, from a full disk to a table that somebody has locked: it is only a name. */
+create function module_cache._name_claim(
+  claim_key bigint, realm_url text, canonical_path text, kind text, variant text)
+  returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set lock_timeout to '100ms'
+as $$
+begin
+  -- Above READ COMMITTED a name could make transactions of others conflict that look at them.
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+  then
+    return;
+  end if;
+  insert into module_cache._claims
+  values (claim_key, pg_backend_pid(), realm_url, canonical_path, kind, variant, clock_timestamp());
+exception when others then
+  null;
+end;
+$$;
+
+comment on function module_cache._name_claim(bigint, text, text, text, text) is
+  'Writes down what a claim of this session is called, if that can be done.';
+
+create function module_cache._forget_claim(claim_key bigint) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set lock_timeout to '100ms'
+as $$
+begin
+  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted')
+    or current_setting('transaction_read_only') = 'on'
+  then
+    return;
+  end if;
+  delete from module_cache._claims c
+  where c.ctid = any (array(
+    select o.ctid
+    from module_cache._claims o
+    where o.claim_key = _forget_claim.claim_key and o.backend_pid = pg_backend_pid()
+    for update skip locked));
+exception when others then
+  null;
+end;
+$$;
+
+comment on function module_cache._forget_claim(bigint) is 'Takes back what _name_claim wrote; else it is swept.';
+
+create or replace function module_cache.claim(realm_url text, canonical_path text, kind text, variant text) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: a claim on a standby excludes nobody.');
+  end if;
+  -- Advisory locks can be taken twice by one session; a claim cannot.
+  if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then
+    return false;
+  end if;
+  perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  return true;
+end;
+$$;
+
+comment on function module_cache.claim(text, text, text, text) is
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+
+create or replace function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+begin
+  if not module_cache._holds_claim(v_key) then
+    return false;
+  end if;
+  perform module_cache._forget_claim(v_key);
+  perform pg_advisory_unlock(v_key);
+  if module_cache._may_notify() then
+    perform pg_notify('module_cache_populated', v_key::text);
+  end if;
+  return true;
+end;
+$$;
+
+comment on function module_cache.release(text, text, text, text) is
+  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+
+/*
+ * Who waits is in the lock table, too: a lock that is shared, and that nobody ever waits for. A peer takes it once it
+ * has waited for a while, for a few claims at a time.
+ */
+create function module_cache._waiting_key(claim_key bigint) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select hashtextextended('module_cache.waiting ' || claim_key, 0);
+end;
+
+comment on function module_cache._waiting_key(bigint) is
+  'The shared advisory lock of those who wait for the end of a claim.';
+
+create function module_cache._show_waiting(claim_key bigint, is_waiting boolean) returns boolean
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if is_waiting then
+    return pg_try_advisory_lock_shared(module_cache._waiting_key(claim_key));
+  end if;
+  return pg_advisory_unlock_shared(module_cache._waiting_key(claim_key));
+end;
+$$;
+
+comment on function module_cache._show_waiting(bigint, boolean) is
+  'Shows operators that this session waits for the end of a claim, or no longer does.';
+
+create function module_cache._advisory_locks()
+  returns table (lock_key bigint, backend_pid integer, is_shared boolean)
+  language sql volatile parallel unsafe
+begin atomic
+  select l.classid::bigint << 32 | l.objid::bigint, l.pid, l.mode = 'ShareLock'
+  from pg_locks l
+  where l.locktype = 'advisory'
+    and l.database = (select d.oid from pg_database d where d.datname = current_database())
+    and l.objsubid = 1
+    and l.granted;
+end;
+
+comment on function module_cache._advisory_locks() is 'The advisory locks of this database that sessions hold.';
+
+/*
  * A peer is one process that uses the cache. It reports what of the log it still needs, so that garbage collection
  * leaves that alone while the peer lives. Whether it lives is not a matter of clocks: with its report a session takes
  * an advisory lock, which the server frees when the session ends, and which every role can see.
@@ -1071,10 +1231,21 @@ create unlogged table module_cache._peers (
   epoch uuid not null,
   needs xid8 not null,
   reported_at timestamptz not null,
-  role_name name not null default session_user,
-  application_name text not null default current_setting('application_name'),
-  client_address inet default inet_client_addr(),
-  about jsonb not null
+  role_name name not null,
+  application_name text not null,
+  client_address inet,
+  name text,
+  host text,
+  process_id integer,
+  version text,
+  uptime_ms double precision,
+  broadcast text,
+  heartbeat_ms double precision,
+  cursor xid8,
+  l1_entries bigint,
+  l1_bytes bigint,
+  minute_reads bigint,
+  minute_hits bigint
 ) with (fillfactor = 50);
 
 create index _peers_backend_pid on module_cache._peers (backend_pid);
@@ -1084,7 +1255,11 @@ comment on table module_cache._peers is
 comment on column module_cache._peers.backend_pid is 'Of the dedicated connection, which alone writes this row.';
 comment on column module_cache._peers.needs is
   'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
-comment on column module_cache._peers.about is 'What the peer says of itself, for operators.';
+comment on column module_cache._peers.name is 'What the peer says of itself, as all that follows, for operators.';
+comment on column module_cache._peers.uptime_ms is 'Since when its cache is open; its clock may be another one.';
+comment on column module_cache._peers.broadcast is 'notify: it listens; log: it only asks the log, at each heartbeat.';
+comment on column module_cache._peers.cursor is 'It has applied all invalidations of transactions below, and some of later ones.';
+comment on column module_cache._peers.minute_reads is 'Answers of its last full minute, and how many of them came from memory.';
 
 create function module_cache._peer_key(backend_pid integer) returns bigint
   language sql immutable parallel safe
@@ -1108,8 +1283,103 @@ end;
 
 comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
 
+/*
+ * What peers have done, for operators. Each session adds to rows of its own, so that no two peers ever wait for each
+ * other; garbage collection puts those of sessions that are gone together, as session 0. What a process had not
+ * reported when it was killed is lost, and nothing is made up for it.
+ */
+create unlogged table module_cache._activity (
+  backend_pid integer not null,
+  epoch uuid not null,
+  realm_url text collate "C",
+  kind text collate "C" not null,
+  l1_hits bigint not null,
+  l2_hits bigint not null,
+  misses bigint not null,
+  productions bigint not null,
+  production_ms double precision not null,
+  failures bigint not null,
+  coalesced bigint not null,
+  stale bigint not null,
+  other_epoch bigint not null,
+  older bigint not null,
+  contended bigint not null,
+  updated_at timestamptz not null
+) with (fillfactor = 50, vacuum_truncate = off);
+
+create index _activity_backend_pid on module_cache._activity (backend_pid);
+
+comment on table module_cache._activity is
+  'What each session, and in session 0 all that are gone, has served and produced in this life of the tables.';
+comment on column module_cache._activity.realm_url is 'Null for all that is beyond what one process counts apart.';
+comment on column module_cache._activity.production_ms is 'Time that its productions took together.';
+comment on column module_cache._activity.stale is 'Products that put did not store, as the other reasons of put beside it.';
+
+create function module_cache._add_activity(epoch uuid, backend_pid integer, activity module_cache._activity) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+as $$
+begin
+  update module_cache._activity a
+  set l1_hits = a.l1_hits + activity.l1_hits,
+      l2_hits = a.l2_hits + activity.l2_hits,
+      misses = a.misses + activity.misses,
+      productions = a.productions + activity.productions,
+      production_ms = a.production_ms + activity.production_ms,
+      failures = a.failures + activity.failures,
+      coalesced = a.coalesced + activity.coalesced,
+      stale = a.stale + activity.stale,
+      other_epoch = a.other_epoch + activity.other_epoch,
+      older = a.older + activity.older,
+      contended = a.contended + activity.contended,
+      updated_at = clock_timestamp()
+  where a.ctid = any (array(
+    select o.ctid
+    from module_cache._activity o
+    where o.backend_pid = _add_activity.backend_pid
+      and o.epoch = _add_activity.epoch
+      and o.realm_url is not distinct from activity.realm_url
+      and o.kind = activity.kind
+    limit 1
+    for update skip locked));
+  if not found then
+    activity.backend_pid := backend_pid;
+    activity.epoch := epoch;
+    activity.updated_at := clock_timestamp();
+    insert into module_cache._activity select activity.*;
+  end if;
+end;
+$$;
+
+comment on function module_cache._add_activity(uuid, integer, module_cache._activity) is
+  'Adds to the row of a session, realm and kind.';
+
+create function module_cache._report_activity(epoch uuid, activity jsonb) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_row record;
+begin
+  for v_row in
+    select jsonb_populate_record(
+      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
+      (e.entry->'counts')
+        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
+    from jsonb_array_elements(activity) e (entry)
+  loop
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._report_activity(uuid, jsonb) is
+  'Adds what this session has served and produced since it last said so.';
+
 /* It waits for nobody: the connection that reports also listens, and asks the log. */
-create function module_cache._report_peer(needs text, about jsonb) returns boolean
+create function module_cache._report_peer(needs text, about jsonb, activity jsonb default '[]') returns boolean
   language plpgsql volatile parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set lock_timeout to '100ms'
@@ -1117,6 +1387,7 @@ as $$
 declare
   v_key constant bigint := module_cache._peer_key(pg_backend_pid());
   v_epoch uuid;
+  v_peer module_cache._peers;
 begin
   if needs is null or needs !~ '^[0-9a-f]{32}-[0-9a-f]{1,16}@[0-9]{1,20}$' then
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
@@ -1126,30 +1397,42 @@ begin
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
+  if (jsonb_typeof(activity) = 'array' and jsonb_array_length(activity) <= 100
+      and octet_length(activity::text) <= 500000) is not true
+  then
+    perform module_cache._raise('MC003', 'not what a peer can have done', format('bytes: %s', octet_length(activity::text)),
+      'Pass a JSON array of at most 100 realms and kinds.');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e where e.life = split_part(needs, '@', 1);
   if v_epoch is null or not (module_cache._holds_claim(v_key) or pg_try_advisory_lock(v_key)) then
     return false;
   end if;
+  v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  v_peer.backend_pid := pg_backend_pid();
+  v_peer.epoch := v_epoch;
+  v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;
+  v_peer.reported_at := clock_timestamp();
+  v_peer.role_name := session_user;
+  v_peer.application_name := current_setting('application_name');
+  v_peer.client_address := inet_client_addr();
   update module_cache._peers p
-  set epoch = v_epoch,
-      needs = split_part(_report_peer.needs, '@', 2)::xid8,
-      reported_at = clock_timestamp(),
-      role_name = default,
-      application_name = default,
-      client_address = default,
-      about = _report_peer.about
+  set (epoch, needs, reported_at, role_name, application_name, client_address, name, host, process_id, version,
+      uptime_ms, broadcast, heartbeat_ms, cursor, l1_entries, l1_bytes, minute_reads, minute_hits)
+    = (v_peer.epoch, v_peer.needs, v_peer.reported_at, v_peer.role_name, v_peer.application_name, v_peer.client_address,
+      v_peer.name, v_peer.host, v_peer.process_id, v_peer.version, v_peer.uptime_ms, v_peer.broadcast,
+      v_peer.heartbeat_ms, v_peer.cursor, v_peer.l1_entries, v_peer.l1_bytes, v_peer.minute_reads, v_peer.minute_hits)
   where p.ctid = any (array(
     select o.ctid from module_cache._peers o where o.backend_pid = pg_backend_pid() for update skip locked));
   if not found then
-    insert into module_cache._peers (backend_pid, epoch, needs, reported_at, about)
-    values (pg_backend_pid(), v_epoch, split_part(_report_peer.needs, '@', 2)::xid8, clock_timestamp(), _report_peer.about);
+    insert into module_cache._peers select v_peer.*;
   end if;
+  perform module_cache._report_activity(v_epoch, activity);
   return true;
 end;
 $$;
 
-comment on function module_cache._report_peer(text, jsonb) is
-  'Says on the dedicated connection of a peer what it still needs: life@xid. False if that is of another life. Raises MC002 and MC003.';
+comment on function module_cache._report_peer(text, jsonb, jsonb) is
+  'Says on the dedicated connection of a peer what it still needs (life@xid), what it is, and what it has done since its last report. False if that is of another life. Raises MC002 and MC003.';
 
 /*
  * A lock of the session, because the peer that collects does so in many short transactions. A process that hangs keeps
@@ -1266,6 +1549,49 @@ $$;
 comment on function module_cache._is_worth_it(uuid, xid8, xid8, interval) is
   'False if there is little garbage beside the artifacts that would have to be moved.';
 
+/* What sessions have said of themselves, once they are gone. */
+create function module_cache._sweep_reports(epoch uuid) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_row record;
+begin
+  delete from module_cache._claims c
+  where c.ctid = any (array(
+    select d.ctid
+    from module_cache._claims d
+    where d.claimed_at < clock_timestamp() - interval '1 minute'
+      and (d.claim_key, d.backend_pid) not in (select l.lock_key, l.backend_pid from module_cache._advisory_locks() l)
+    for update skip locked));
+  for v_row in
+    with gone as (
+      delete from module_cache._activity a
+      where a.ctid = any (array(
+        select d.ctid
+        from module_cache._activity d
+        where (d.epoch <> _sweep_reports.epoch
+            or d.backend_pid <> 0 and d.backend_pid not in (select module_cache._peer_sessions()))
+          and d.updated_at < clock_timestamp() - interval '1 minute'
+        for update skip locked))
+      returning a.*
+    )
+    select
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
+        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
+        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+    from gone g
+    where g.epoch = _sweep_reports.epoch
+    group by g.realm_url, g.kind
+  loop
+    perform module_cache._add_activity(epoch, 0, v_row.activity);
+  end loop;
+end;
+$$;
+
+comment on function module_cache._sweep_reports(uuid) is
+  'Forgets the claims of sessions that are gone, and puts together what they have served and produced.';
+
 create function module_cache._collect(
   epoch uuid, keep interval, keep_at_most interval, batch integer, is_lazy boolean,
   out artifacts bigint, out renewed bigint, out generations bigint, out invalidations bigint, out complete boolean)
@@ -1313,6 +1639,7 @@ begin
     where (d.epoch <> _collect.epoch or d.backend_pid not in (select module_cache._peer_sessions()))
       and d.reported_at < clock_timestamp() - interval '1 minute'
     for update skip locked));
+  perform module_cache._sweep_reports(epoch);
 
   -- No higher than there is something to collect: artifacts on a quiet database stay as they are. The newest row that
   -- is collected stays itself, so that the floor is never above the newest row of the log (get relies on it).
@@ -1488,6 +1815,479 @@ comment on function module_cache._collect_for_fleet(interval, interval, integer)
   'collect_garbage for the elected peer: keeps what is younger than keep, what a peer that is there has reported to need, but nothing that is older than keep_at_most; and waits until there is enough to be worth it. Raises MC003.';
 
 /* grant_roles returns the roles that it had to leave out, so that whoever installs can be told. */
+/*
+ * A peer reports when it has something to say, at most every few seconds, and once a minute if it has not. Where the
+ * owner of this function may see all sessions, the heartbeat is seen as well.
+ */
+create function module_cache._peer_reports() returns table (
+  name text, status text, behind bigint, lag interval, hit_rate numeric, reads bigint, entries bigint, bytes bigint,
+  silent_for interval, version text, since timestamptz, host text, process_id integer, role_name name,
+  application_name text, client_address inet, backend_pid integer)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+  v_now constant timestamptz := clock_timestamp();
+begin
+  return query
+    select
+      p.name,
+      case
+        when v_now - h.heard_at > h.patience then 'silent'
+        when p.broadcast = 'log' then 'polling'
+        else 'listening'
+      end,
+      m.transactions,
+      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
+      p.minute_reads,
+      p.l1_entries,
+      p.l1_bytes,
+      date_trunc('milliseconds', v_now - h.heard_at),
+      p.version,
+      date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
+      p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
+    from (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ) p
+    left join pg_stat_activity s on s.pid = p.backend_pid
+    cross join lateral (
+      select
+        greatest(p.reported_at, s.state_change) as heard_at,
+        case
+          when s.state_change is null then interval '3 minutes'
+          else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
+        end as patience
+    ) h
+    cross join lateral (
+      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
+      from module_cache._invalidations i
+      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
+    ) m
+    order by p.name, p.process_id;
+end;
+$$;
+
+comment on function module_cache._peer_reports() is 'What the view peers shows.';
+
+create view module_cache.peers as
+select
+  p.name, p.status, p.behind, p.lag, p.hit_rate, p.reads, p.entries, p.bytes, p.silent_for, p.version, p.since, p.host,
+  p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
+from module_cache._peer_reports() p;
+
+comment on view module_cache.peers is
+  'Every process that uses the cache now, as it reported within the last few seconds, or the last minute if it is idle.';
+comment on column module_cache.peers.status is
+  'listening; polling: it asks the log, by choice; silent: its session is there, but it was not heard for three heartbeats and 10 s.';
+comment on column module_cache.peers.behind is
+  'Transactions of the log that it had not applied when it reported. A report is a few seconds old, so a few are no news.';
+comment on column module_cache.peers.lag is 'How long ago the first of those transactions invalidated; 0 if there is none.';
+comment on column module_cache.peers.hit_rate is
+  'Of its answers in its last full minute, percent that came from its memory; null without any.';
+comment on column module_cache.peers.reads is 'Answers in its last full minute.';
+comment on column module_cache.peers.entries is 'Artifacts in its memory, and their bytes.';
+comment on column module_cache.peers.silent_for is
+  'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';
+comment on column module_cache.peers.since is 'When it opened its cache.';
+comment on column module_cache.peers.backend_pid is 'Session of its dedicated connection, as in pg_stat_activity.';
+
+create function module_cache._named_claims() returns table (
+  realm_url text, canonical_path text, kind text, variant text, claimed_at timestamptz, producer text,
+  backend_pid integer, waiting text[])
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return query
+    with locks as materialized (
+      select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
+    ), sessions as materialized (
+      select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
+      from pg_stat_activity s
+      left join module_cache._peers p on p.backend_pid = s.pid
+      order by s.pid, p.reported_at desc
+    )
+    select distinct on (c.claim_key)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
+      array(
+        select w.name
+        from locks l
+        join sessions w on w.pid = l.backend_pid
+        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
+        order by 1)
+    from locks l
+    join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
+    join sessions s on s.pid = c.backend_pid
+    where not l.is_shared
+    order by c.claim_key, c.claimed_at desc;
+end;
+$$;
+
+comment on function module_cache._named_claims() is 'What the view claims shows.';
+
+create view module_cache.claims as
+select
+  date_trunc('milliseconds', clock_timestamp() - c.claimed_at) as age,
+  c.producer,
+  c.realm_url,
+  c.canonical_path,
+  cardinality(c.waiting) as waiting,
+  c.kind,
+  c.variant,
+  c.claimed_at as since,
+  c.backend_pid,
+  c.waiting as waiting_peers
+from module_cache._named_claims() c
+order by c.claimed_at;
+
+comment on view module_cache.claims is
+  'What is being produced now, by whom, and since when: the lock table, with names. The oldest comes first.';
+comment on column module_cache.claims.producer is 'The peer, or the application_name of a session that is none.';
+comment on column module_cache.claims.waiting is 'Peers that have waited for it for more than a second.';
+
+create function module_cache._counted() returns table (
+  realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
+  coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint,
+  production_ms double precision, rejected_by jsonb)
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_epoch constant uuid := (select e.epoch from module_cache._epoch() e);
+begin
+  return query
+    with stored as (
+      select a.realm_url, a.kind, count(*) as artifacts, sum(octet_length(a.body))::bigint as bytes
+      from module_cache._artifacts a
+      where a.epoch = v_epoch
+      group by 1, 2
+    ), done as (
+      select
+        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
+        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
+        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
+        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+      from module_cache._activity d
+      where d.epoch = v_epoch
+      group by 1, 2
+    ), invalidated as (
+      select i.realm_url, count(*) as times
+      from module_cache._invalidations i
+      where (i.epoch = v_epoch or i.epoch is null) and i.scope <> 'global'
+      group by 1
+    ), known as (
+      select s.realm_url, s.kind from stored s
+      union
+      select d.realm_url, d.kind from done d
+      union
+      select i.realm_url, null
+      from invalidated i
+      where i.realm_url not in (select s.realm_url from stored s)
+        and not exists (select from done d where d.realm_url = i.realm_url)
+    )
+    select
+      k.realm_url, k.kind, coalesce(s.artifacts, 0), coalesce(s.bytes, 0),
+      coalesce(d.l1_hits + d.l2_hits, 0), coalesce(d.misses, 0), coalesce(d.productions, 0), coalesce(d.coalesced, 0),
+      coalesce(d.stale + d.other_epoch + d.older + d.contended, 0), coalesce(d.failures, 0), coalesce(i.times, 0),
+      coalesce(d.l1_hits, 0), coalesce(d.l2_hits, 0), d.ms,
+      jsonb_strip_nulls(jsonb_build_object(
+        'stale', nullif(d.stale, 0), 'epoch', nullif(d.other_epoch, 0), 'older', nullif(d.older, 0),
+        'contended', nullif(d.contended, 0)))
+    from known k
+    left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
+    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join invalidated i on i.realm_url = k.realm_url
+    order by 5 desc, 1, 2;
+end;
+$$;
+
+comment on function module_cache._counted() is 'What the view stats shows.';
+
+create view module_cache.stats as
+select
+  c.realm_url, c.kind, c.artifacts, c.bytes, c.hits, c.misses, c.productions, c.coalesced, c.rejected, c.failures,
+  c.invalidations, c.l1_hits, c.l2_hits, c.production_ms, c.rejected_by
+from module_cache._counted() c;
+
+comment on view module_cache.stats is
+  'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
+comment on column module_cache.stats.realm_url is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+comment on column module_cache.stats.artifacts is 'Stored, live or dead.';
+comment on column module_cache.stats.hits is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
+comment on column module_cache.stats.misses is 'Reads that found nothing live.';
+comment on column module_cache.stats.productions is 'How often something was produced, which took production_ms together.';
+comment on column module_cache.stats.coalesced is 'Answers that were the work of another caller or process.';
+comment on column module_cache.stats.rejected is 'Products that put did not store; rejected_by says for which reason.';
+comment on column module_cache.stats.failures is 'Productions that threw.';
+comment on column module_cache.stats.invalidations is
+  'Calls that reached the realm, since the log was last collected; the same for each kind.';
+
+/*
+ * Why get answers as it does: for people, in words. It looks at what get looks at, and at the log for who has done it.
+ */
+
+create function module_cache._time_since(since timestamptz) returns text
+  language sql volatile parallel safe
+begin atomic
+  select case
+    when a.s < 10 then trim_scale(round(greatest(a.s, 0.01), case when a.s < 1 then 2 else 1 end)) || ' s'
+    when a.s < 120 then round(a.s) || ' s'
+    when a.s < 7200 then round(a.s / 60) || ' min'
+    when a.s < 172800 then round(a.s / 3600) || ' h'
+    else round(a.s / 86400) || ' days'
+  end
+  from (select extract(epoch from clock_timestamp() - since) as s) a;
+end;
+
+comment on function module_cache._time_since(timestamptz) is 'How long ago that was, in words.';
+
+/* A module as its realm calls it; one of another realm by its URL. */
+create function module_cache._named_from(home text, realm_url text, canonical_path text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select case when realm_url = home then canonical_path else realm_url || canonical_path end;
+end;
+
+comment on function module_cache._named_from(text, text, text) is 'What a module is called in another realm, or in its own.';
+
+/*
+ * The shortest way along declared dependencies from an artifact to a module that a transaction named, over modules
+ * that it reached; an empty array if the edges are no longer there. Nothing is looked at twice.
+ */
+create function module_cache._way_to_named(
+  epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], reached bigint[])
+  returns text[]
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_steps constant integer := 100;
+  v_named constant bigint[] := array(
+    select module_cache._module_hash(n.realm, n.path) from unnest(named_realms, named_paths) n (realm, path));
+  v_looked_at bigint[] := '{}';
+  -- What is looked at next, and for each the names of the modules on the way to it.
+  v_hashes bigint[] := depends_on;
+  v_ways jsonb[] := array_fill(jsonb '[]', array[cardinality(depends_on)]);
+  v_way jsonb;
+begin
+  for v_step in 1..c_steps loop
+    select
+      f.way || to_jsonb(module_cache._named_from(home, named_realms[n.position], named_paths[n.position]))
+    into v_way
+    from unnest(v_hashes, v_ways) f (hash, way)
+    join unnest(v_named) with ordinality n (hash, position) on n.hash = f.hash
+    order by 1
+    limit 1;
+    if found then
+      return array(select jsonb_array_elements_text(v_way));
+    end if;
+    v_looked_at := v_looked_at || v_hashes;
+    select array_agg(s.hash), array_agg(s.way)
+    into v_hashes, v_ways
+    from (
+      select distinct on (d.hash)
+        d.hash,
+        f.way || to_jsonb(module_cache._named_from(home, a.realm_url, a.canonical_path)) as way
+      from unnest(v_hashes, v_ways) f (hash, way)
+      join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
+      cross join unnest(a.depends_on) d (hash)
+      where d.hash in (select unnest(reached)) and d.hash not in (select unnest(v_looked_at))
+      order by d.hash, way
+    ) s;
+    exit when v_hashes is null;
+  end loop;
+  return '{}';
+end;
+$$;
+
+comment on function module_cache._way_to_named(uuid, text, bigint[], text[], text[], bigint[]) is
+  'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
+
+/* What is known of one invalidation that reached a cover key. */
+create function module_cache._describe_invalidation(
+  epoch uuid, home text, module_hash bigint, depends_on bigint[], generation module_cache._generations,
+  out log_entry module_cache._invalidations, out through text[], out description text)
+  language plpgsql stable parallel safe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_named_realms text[];
+  v_named_paths text[];
+  v_reached bigint[];
+  v_who text;
+begin
+  select i.* into log_entry
+  from module_cache._invalidations i
+  where i.xid = generation.xid
+    and (i.epoch = _describe_invalidation.epoch or i.epoch is null)
+    and i.realm_url is not distinct from generation.realm_url
+    and case
+      when generation.realm_url is null then i.scope = 'global'
+      when generation.canonical_path is null then i.scope = 'realm'
+      else i.scope = 'module' and generation.canonical_path = any (i.canonical_paths)
+    end
+  order by i.id desc
+  limit 1;
+
+  v_who := case
+    when log_entry.id is null then format('by transaction %s', generation.xid)
+    else concat_ws(' ',
+      module_cache._time_since(log_entry.invalidated_at) || ' ago',
+      format('by transaction %s of role %s', generation.xid, log_entry.role_name),
+      'from ' || nullif(log_entry.application_name, ''),
+      'at ' || host(log_entry.client_address))
+  end;
+  through := '{}';
+  if generation.realm_url is null then
+    description := 'everything was cleared ' || v_who;
+  elsif generation.canonical_path is null and generation.realm_url = home then
+    description := 'its realm was cleared ' || v_who;
+  elsif generation.canonical_path is null then
+    description := format('the realm %s, which it depends on, was cleared %s', generation.realm_url, v_who);
+  else
+    select
+      array_agg(i.realm_url), array_agg(n.path)
+    into v_named_realms, v_named_paths
+    from module_cache._invalidations i
+    cross join unnest(i.named_paths) n (path)
+    where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null)
+      and module_cache._path(i.realm_url, n.path) is not null;
+    if generation.key <> module_hash
+      or not exists (
+        select
+        from unnest(v_named_realms, v_named_paths) n (realm, path)
+        where module_cache._module_hash(n.realm, n.path) = module_hash)
+    then
+      v_reached := array(
+        select module_cache._module_hash(i.realm_url, r.path)
+        from module_cache._invalidations i
+        cross join unnest(i.canonical_paths) r (path)
+        where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null));
+      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, v_reached);
+    end if;
+    description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
+  end if;
+end;
+$$;
+
+comment on function module_cache._describe_invalidation(uuid, text, bigint, bigint[], module_cache._generations) is
+  'Who has invalidated, when, and through which modules.';
+
+create function module_cache.explain(
+  realm_url text, canonical_path text,
+  out kind text, out variant text, out status text, out reason text, out through text[],
+  out invalidated_at timestamptz, out xid xid8, out role_name name, out application_name text,
+  out client_address inet, out backend_pid integer,
+  out dependencies text[], out dependents text[],
+  out created_at timestamptz, out expires_at timestamptz, out bytes integer)
+  returns setof record
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set gin_fuzzy_search_limit to 0
+as $$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, 'transpile', '');
+  v_module_hash constant bigint := module_cache._module_hash(v_realm, canonical_path);
+  v_epoch uuid;
+  v_artifact module_cache._artifacts;
+  v_is_live boolean;
+  v_is_outdated boolean;
+  v_generation module_cache._generations;
+  v_invalidation record;
+  v_claims text;
+begin
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: the cache is empty on a standby.');
+  end if;
+  select e.epoch into v_epoch from module_cache._epoch() e;
+  dependents := array(
+    select distinct module_cache._named_from(v_realm, d.realm_url, d.canonical_path) collate "C"
+    from module_cache._artifacts d
+    where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
+    order by 1);
+
+  for v_artifact in
+    select a.*
+    from (select) one
+    left join module_cache._artifacts a on a.module_hash = v_module_hash
+    order by a.realm_url, a.canonical_path, a.kind, a.variant
+  loop
+    v_is_live := coalesce(module_cache._is_live(v_artifact), false);
+    -- The newest one that outdates it; else the newest one that it has seen. Of one transaction, the nearest.
+    select g.*
+    into v_generation
+    from module_cache._generations g
+    where g.key = any (
+        array[v_module_hash, module_cache._realm_hash(coalesce(v_artifact.realm_url, v_realm)), 0] || v_artifact.depends_on)
+      and (g.epoch = v_epoch or g.epoch is null)
+    order by
+      pg_visible_in_snapshot(g.xid, v_artifact.snapshot) nulls first,
+      g.xid desc,
+      g.key = v_module_hash desc,
+      g.canonical_path
+    limit 1;
+    v_is_outdated := found
+      and (v_artifact.kind is null or not pg_visible_in_snapshot(v_generation.xid, v_artifact.snapshot));
+    select d.* into v_invalidation
+    from module_cache._describe_invalidation(
+      v_epoch, v_realm, v_module_hash, coalesce(v_artifact.depends_on, '{}'), v_generation) d
+    where v_generation.xid is not null;
+
+    kind := v_artifact.kind;
+    variant := v_artifact.variant;
+    through := v_invalidation.through;
+    xid := v_generation.xid;
+    invalidated_at := (v_invalidation.log_entry).invalidated_at;
+    role_name := (v_invalidation.log_entry).role_name;
+    application_name := (v_invalidation.log_entry).application_name;
+    client_address := (v_invalidation.log_entry).client_address;
+    backend_pid := (v_invalidation.log_entry).backend_pid;
+    dependencies := v_artifact.dependency_keys;
+    created_at := v_artifact.created_at;
+    expires_at := v_artifact.expires_at;
+    bytes := octet_length(v_artifact.body);
+    status := case
+      when v_is_live and v_artifact.is_error then 'error'
+      when v_is_live then 'hit'
+      when v_is_outdated and (v_artifact.kind is null or v_artifact.epoch = v_epoch) then 'tombstone'
+      else 'miss'
+    end;
+    reason := case
+      when v_is_live then concat_ws(', after ',
+        format('%s: stored %s ago by transaction %s', status, module_cache._time_since(v_artifact.created_at), v_artifact.put_xid),
+        v_invalidation.description)
+      when v_artifact.kind is null and v_is_outdated then 'miss: not stored since ' || v_invalidation.description
+      when v_artifact.kind is null then 'miss: never stored, or collected since'
+      when v_artifact.epoch is distinct from v_epoch then
+        'miss: stored in another life of the database, before a crash, a restore or a failover'
+      when v_is_outdated then 'miss: ' || regexp_replace(v_invalidation.description, '^it was ', '')
+      when v_artifact.expires_at <= clock_timestamp() then format('miss: expired %s ago', module_cache._time_since(v_artifact.expires_at))
+      else 'miss: stored before the floor of garbage collection, or by a clock that was set back since'
+    end;
+    select string_agg(
+      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
+        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end),
+      '')
+    into v_claims
+    from module_cache._named_claims() c
+    where c.realm_url = v_realm
+      and c.canonical_path = explain.canonical_path
+      and (v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant));
+    reason := reason || coalesce(v_claims, '');
+    return next;
+  end loop;
+end;
+$$;
+
+comment on function module_cache.explain(text, text) is
+  'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005.';
+
 drop function module_cache.grant_roles();
 
 create function module_cache.grant_roles() returns setof text
@@ -1498,15 +2298,16 @@ declare
   v_role text;
   v_reader constant text :=
     'get(text, text, text, text), is_current(text, text, text, text, text), changes_since(text), '
-    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb)';
+    'coherence_token(), schema_version(), oldest_client(), _report_peer(text, jsonb, jsonb)';
   v_writer constant text := v_reader ||
     ', put(text, text, text, text, text, jsonb, text[], text, interval, boolean), invalidate(text, text[]), '
     'clear_realm(text), claim(text, text, text, text), release(text, text, text, text), _claim_key(text, text, text, text), '
     'track_table(regclass, text, name, name), untrack_table(regclass), _tracked_change(), _clear_sources(text), '
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
-    '_elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
+    '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables()';
+    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -1523,7 +2324,8 @@ begin
     if v_role = 'module_cache_operator' then
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
-        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables to %I', v_role);
+        'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
+        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
     end if;
   end loop;
 end;

@@ -1,0 +1,144 @@
+import type { CacheEvents } from './events.js';
+
+/**
+ * What this process serves and produces, counted by realm and kind, so that operators see it in the database. It is
+ * counted where events are emitted, at the price of a few nanoseconds for an answer from memory.
+ */
+export interface Activity {
+  observe<E extends keyof CacheEvents>(event: E, payload: CacheEvents[E][0]): void;
+  /** What was counted since it was last taken; at most 100 entries, the others come next time. */
+  take(): ReportedActivity[];
+  readonly changed: boolean;
+  /** Answers from memory, and reads, within the last minute as far as `tick` was called. */
+  minute(): { hits: number; reads: number };
+  /** To be called every few seconds. */
+  tick(): void;
+}
+
+/** Counts of `_activity` in the database. */
+export interface Counts {
+  l1_hits: number;
+  l2_hits: number;
+  misses: number;
+  productions: number;
+  production_ms: number;
+  failures: number;
+  coalesced: number;
+  stale: number;
+  other_epoch: number;
+  older: number;
+  contended: number;
+}
+
+export interface ReportedActivity {
+  /** Null for all beyond what is counted apart. */
+  readonly realm: string | null;
+  readonly kind: string;
+  readonly counts: Partial<Counts>;
+}
+
+/** A server for many tenants has any number of realms. */
+const COUNTED_APART = 1_000;
+const TAKEN_AT_ONCE = 100;
+const MINUTE_MS = 60_000;
+
+interface Cell {
+  readonly realm: string | null;
+  readonly kind: string;
+  counts: Counts;
+}
+
+const nothing = (): Counts => ({
+  l1_hits: 0,
+  l2_hits: 0,
+  misses: 0,
+  productions: 0,
+  production_ms: 0,
+  failures: 0,
+  coalesced: 0,
+  stale: 0,
+  other_epoch: 0,
+  older: 0,
+  contended: 0,
+});
+
+export function createActivity(): Activity {
+  const cells = new Map<string, Map<string, Cell>>();
+  const changed = new Set<Cell>();
+  const total = { hits: 0, reads: 0 };
+  const ticks = [{ at: performance.now(), ...total }];
+  const others: Cell = { realm: null, kind: 'any', counts: nothing() };
+  let count = 0;
+  let last = others;
+
+  /** Most questions are about the realm and kind of the one before. */
+  function cellOf({ realm, kind }: { realm: string; kind: string }): Counts {
+    if (last.realm !== realm || last.kind !== kind)
+      last = cells.get(realm)?.get(kind) ?? newCell(realm, kind);
+    changed.add(last);
+    return last.counts;
+  }
+
+  function newCell(realm: string, kind: string): Cell {
+    if (count >= COUNTED_APART) return others;
+    count += 1;
+    const cell = { realm, kind, counts: nothing() };
+    const ofRealm = cells.get(realm) ?? new Map<string, Cell>();
+    cells.set(realm, ofRealm.set(kind, cell));
+    return cell;
+  }
+
+  const observers: { [E in keyof CacheEvents]?: (payload: CacheEvents[E][0]) => void } = {
+    hit({ id, source }) {
+      total.reads += 1;
+      if (source === 'l1') {
+        total.hits += 1;
+        cellOf(id).l1_hits += 1;
+      } else cellOf(id).l2_hits += 1;
+    },
+    miss({ id }) {
+      total.reads += 1;
+      cellOf(id).misses += 1;
+    },
+    coalesced({ id }) {
+      cellOf(id).coalesced += 1;
+    },
+    failed({ id }) {
+      cellOf(id).failures += 1;
+    },
+    produced({ id, ms, reason }) {
+      const counts = cellOf(id);
+      counts.productions += 1;
+      counts.production_ms += ms;
+      if (reason === 'stale' || reason === 'older' || reason === 'contended') counts[reason] += 1;
+      else if (reason === 'epoch') counts.other_epoch += 1;
+    },
+  };
+
+  return {
+    observe: (event, payload) => observers[event]?.(payload),
+    take() {
+      const taken: ReportedActivity[] = [];
+      for (const cell of changed) {
+        if (taken.length >= TAKEN_AT_ONCE) break;
+        changed.delete(cell);
+        const counts = Object.fromEntries(Object.entries(cell.counts).filter(([, value]) => value > 0));
+        taken.push({ realm: cell.realm, kind: cell.kind, counts });
+        cell.counts = nothing();
+      }
+      return taken;
+    },
+    get changed() {
+      return changed.size > 0;
+    },
+    minute() {
+      const from = ticks[0] as (typeof ticks)[0];
+      return { hits: total.hits - from.hits, reads: total.reads - from.reads };
+    },
+    tick() {
+      const now = performance.now();
+      ticks.push({ at: now, ...total });
+      while (ticks.length > 1 && now - (ticks[1] as (typeof ticks)[0]).at >= MINUTE_MS) ticks.shift();
+    },
+  };
+}
