@@ -23,7 +23,10 @@ const seed = Number(process.env.ORACLE_SEED ?? 20261121);
 async function run(
   isolation: Isolation,
   ms: number,
-  { guards = [], ...options }: { guards?: readonly Guard[]; pinned?: boolean; allowed?: RegExp } = {},
+  {
+    guards = [],
+    ...options
+  }: { guards?: readonly Guard[]; pinned?: boolean; allowed?: RegExp; seed?: number } = {},
 ): Promise<OracleReport> {
   const database = guards.length > 0 ? await createUnguardedDatabase(guards) : await createDatabase();
   try {
@@ -70,10 +73,15 @@ describe('the oracle finds a stale read', () => {
   ])(
     'when %s is taken out',
     async (_, guards) => {
-      const report = await run('read committed', 45_000, { guards });
+      // Mostly within seconds. A busy machine can let one schedule miss it for long: another one is worth more than time.
+      let report = await run('read committed', 20_000, { guards });
+      for (let another = 1; another < 8 && report.violations.length === 0; another += 1) {
+        expect(report.errors).toEqual([]);
+        report = await run('read committed', 20_000, { guards, seed: seed + another });
+      }
       expect(report.errors).toEqual([]);
       expect(report.violations).not.toEqual([]);
     },
-    100_000,
+    300_000,
   );
 });
