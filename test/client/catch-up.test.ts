@@ -107,18 +107,27 @@ describe('an invalidation while the dedicated connection is away', () => {
 
   test('is not hidden by a catch-up that was asked before and answered after the pause', async () => {
     const peer = await open({ heartbeatMs: 100, maxStalenessMs: 500 });
-    await fill(peer);
-    proxy.hold();
-    await until(() => proxy.held.length > 0, { what: 'the log has answered' });
-    const heldAt = performance.now();
-    await until(() => performance.now() - heldAt > 500, { what: 'the time is over since it was asked' });
-    await invalidateSilently(database.sql, realm, 'a.ts');
-    const asked = asks();
-    proxy.release();
-    proxy.hold();
-    await until(() => asks() > asked, {
-      what: 'that answer has arrived, and the next heartbeat is on its way',
-    });
+    let lost = 0;
+    for (let attempt = 1; ; attempt += 1) {
+      await until(() => peer.cache.stats().fresh, { what: 'it has caught up' });
+      await fill(peer);
+      proxy.hold();
+      await until(() => proxy.held.length > 0, { what: 'the log has answered' });
+      const heldAt = performance.now();
+      await until(() => performance.now() - heldAt > 500, { what: 'the time is over since it was asked' });
+      await invalidateSilently(database.sql, realm, 'a.ts');
+      const asked = asks();
+      proxy.release();
+      proxy.hold();
+      await until(() => asks() > asked || peer.of('disconnected').length > lost, {
+        what: 'that answer has arrived, and the next heartbeat is on its way',
+      });
+      // A busy machine may have taken so long that the connection was given up before the answer came.
+      if (peer.of('disconnected').length === lost) break;
+      expect(attempt).toBeLessThan(5);
+      lost = peer.of('disconnected').length;
+      proxy.release();
+    }
     expect(peer.cache.stats().fresh).toBe(false);
     expect(body(peer)).toBeUndefined();
     proxy.release();
