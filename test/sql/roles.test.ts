@@ -65,6 +65,7 @@ const writes: Record<string, Call> = {
   clear_realm: (cache) => cache.clearRealm('https://elsewhere.example/'),
   claim: (cache) => cache.claim('written.ts'),
   release: (cache) => cache.release('written.ts'),
+  _show_waiting: (cache) => cache.run('select module_cache._show_waiting(1, true)'),
   _elect_collector: (cache) => cache.run(`select module_cache._elect_collector('1 hour')`),
   _resign_collector: (cache) => cache.run('select module_cache._resign_collector()'),
   _collect_for_fleet: (cache) => cache.run(`select module_cache._collect_for_fleet('1 hour', '1 day', 10)`),
@@ -81,6 +82,10 @@ const operates: Record<string, Call> = {
   'select tombstones': (cache) => cache.run('select * from module_cache.tombstones'),
   'select invalidations': (cache) => cache.run('select * from module_cache.invalidations'),
   'select tracked_tables': (cache) => cache.run('select * from module_cache.tracked_tables'),
+  'select peers': (cache) => cache.run('select * from module_cache.peers'),
+  'select claims': (cache) => cache.run('select * from module_cache.claims'),
+  'select stats': (cache) => cache.run('select * from module_cache.stats'),
+  explain: (cache) => cache.run(`select * from module_cache.explain('${REALM}', 'there.ts')`),
   'delete from artifacts': (cache) => cache.run('delete from module_cache.artifacts'),
 };
 
@@ -119,6 +124,9 @@ test('nobody but the owner reaches the tables, the private functions, or a write
         'select * from module_cache._artifacts',
         'select * from module_cache._epochs',
         'select * from module_cache._peers',
+        'select * from module_cache._claims',
+        'select * from module_cache._activity',
+        `select module_cache._name_claim(1, '', '', '', '')`,
         `select module_cache._collect_garbage('0', '0', 10, false)`,
         'delete from module_cache._generations',
         'insert into module_cache.artifacts (realm_url) values (null)',

@@ -448,6 +448,6 @@ export const CURSOR_OF_ANOTHER_LIFE: Guard = {
 };
 export const CLAIM_ONCE: Guard = {
   file: '130',
-  text: 'return not module_cache._holds_claim(v_key) and pg_try_advisory_lock(v_key);',
-  without: 'return pg_try_advisory_lock(v_key);',
+  text: 'if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then',
+  without: 'if not pg_try_advisory_lock(v_key) then',
 };

@@ -267,6 +267,7 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
     line.ask('clear everything', (server) => invalidateAt(server, 'everything').token),
   mayCall: async () => false,
   reportPeer: async () => false,
+  showWaiting: async () => false,
   electCollector: async () => false,
   resignCollector: async () => {},
   collectForFleet: async () => {},
