@@ -115,7 +115,7 @@ begin
       p.minute_reads,
       p.l1_entries,
       p.l1_bytes,
-      date_trunc('milliseconds', v_now - h.heard_at),
+      greatest(date_trunc('milliseconds', v_now - h.heard_at), '0'),
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid

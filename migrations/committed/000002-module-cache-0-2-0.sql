@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:da75269a7d7b28bc2f612e9d6a0653f46349bd86
+--! Hash: sha1:33429a09a2833bf81d3c9fe8b8ae8ce76f62feea
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1849,7 +1849,7 @@ begin
       p.minute_reads,
       p.l1_entries,
       p.l1_bytes,
-      date_trunc('milliseconds', v_now - h.heard_at),
+      greatest(date_trunc('milliseconds', v_now - h.heard_at), '0'),
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
