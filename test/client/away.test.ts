@@ -130,6 +130,7 @@ describe('within the grace period', () => {
     const { token } = await other.cache.invalidate(realm, ['a.ts']);
     const stale = await peer.cache.get({ realm, path: 'a.ts' });
     expect(stale?.staleMs).toBeDefined();
+    await until(() => peer.of('away').length === 1, { what: 'it knows' });
     comeBack();
     await until(() => peer.cache.stats().fresh && peer.of('back').length === 1, { what: 'it is back' });
     expect(stale?.token).not.toBe(token);
@@ -211,6 +212,7 @@ describe('production without the database', () => {
       body: 'again',
     });
     await expect(peer.cache.get({ realm, path: 'a.ts' })).rejects.toMatchObject(away);
+    await until(() => peer.of('away').length === 1, { what: 'it knows' });
     comeBack();
     await until(() => peer.of('back').length === 1, { what: 'it is back' });
     expect(await fill(peer, 'a.ts', 'for all')).toMatchObject({ body: 'for all', cached: true });

@@ -26,6 +26,9 @@ const direct: Readonly<Record<string, string>> = {
   'opening a cache that cannot be opened': 'the same, by connections',
   'trap: max_lifetime': 'the same, and sessions of PgBouncer have an age of their own',
   'not behind its balancer': 'PgBouncer is what the balancer has behind it',
+  'backends.test.ts': 'it counts sessions that end with their clients',
+  'another connection of the pool was': 'it opens the sockets to the server itself',
+  'has no connection left': 'PgBouncer has its own already',
   'when the database has fallen silent':
     'it waits for more questions on their way than PgBouncer lets through',
 };
