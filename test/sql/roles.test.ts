@@ -142,6 +142,31 @@ test('nobody but the owner reaches the tables, the private functions, or a write
   }
 });
 
+test('an application that may only invalidate does so in its transactions, and nothing else', async () => {
+  await admin.run(`grant usage on schema module_cache to ${logins.nobody}`);
+  await admin.run(`grant execute on function module_cache.invalidate(text, text[]) to ${logins.nobody}`);
+  try {
+    await admin.publish('its.ts', 'x');
+    await withLogin('nobody', async (cache) => {
+      await cache.begin();
+      expect(await cache.invalidate(['its.ts'])).toEqual([{ realm_url: REALM, canonical_path: 'its.ts' }]);
+      await cache.rollback();
+      expect((await admin.get('its.ts')).status).toBe('hit');
+      await cache.invalidate(['its.ts']);
+      const others = Object.entries({ ...reads, ...writes, ...operates }).filter(
+        ([name]) => name !== 'invalidate',
+      );
+      for (const [name, call] of others) {
+        expect([name, await call(cache).then(String, (error) => error.code)]).toEqual([name, '42501']);
+      }
+    });
+    expect((await admin.get('its.ts')).status).toBe('miss');
+  } finally {
+    await admin.run(`revoke all on schema module_cache from ${logins.nobody}`);
+    await admin.run(`revoke all on all functions in schema module_cache from ${logins.nobody}`);
+  }
+});
+
 test('nothing is granted to public', async () => {
   const granted = await admin.run(`
     select p.proname as name from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
