@@ -271,6 +271,7 @@ CREATE OR REPLACE FUNCTION module_cache._add_activity(epoch uuid, backend_pid in
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
   update module_cache._activity a
@@ -926,6 +927,7 @@ CREATE OR REPLACE FUNCTION module_cache._forget_claim(claim_key bigint)
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
  SET lock_timeout TO '100ms'
 AS $function$
 begin

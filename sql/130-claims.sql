@@ -86,6 +86,7 @@ create function module_cache._forget_claim(claim_key bigint) returns void
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
   set lock_timeout to '100ms'
 as $$
 begin

@@ -102,6 +102,7 @@ create function module_cache._add_activity(epoch uuid, backend_pid integer, acti
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
 as $$
 begin
   update module_cache._activity a

@@ -9,6 +9,9 @@ export interface Database {
   'module_cache.tombstones': TombstonesView;
   'module_cache.invalidations': InvalidationsView;
   'module_cache.tracked_tables': TrackedTablesView;
+  'module_cache.peers': PeersView;
+  'module_cache.claims': ClaimsView;
+  'module_cache.stats': StatsView;
 }
 
 type ReadOnly<T> = ColumnType<T, never, never>;
@@ -66,6 +69,69 @@ export interface TrackedTablesView {
   tables: ReadOnly<string>;
   /** What another `track_table` would mend. */
   problem: ReadOnly<string | null>;
+}
+
+/** Intervals are text, as Postgres writes them. */
+export interface PeersView {
+  name: ReadOnly<string | null>;
+  status: ReadOnly<'listening' | 'polling' | 'silent'>;
+  /** Transactions of the log that it had not applied when it reported. */
+  behind: ReadOnly<string>;
+  /** How long ago the first of them invalidated. */
+  lag: ReadOnly<string>;
+  /** Percent of its reads in the last minute that memory answered; null without any. */
+  hit_rate: ReadOnly<string | null>;
+  reads: ReadOnly<string | null>;
+  /** Artifacts in memory. */
+  entries: ReadOnly<string | null>;
+  bytes: ReadOnly<string | null>;
+  silent_for: ReadOnly<string>;
+  version: ReadOnly<string | null>;
+  since: ReadOnly<Date | null>;
+  host: ReadOnly<string | null>;
+  process_id: ReadOnly<number | null>;
+  role_name: ReadOnly<string>;
+  application_name: ReadOnly<string>;
+  client_address: ReadOnly<string | null>;
+  backend_pid: ReadOnly<number>;
+}
+
+export interface ClaimsView {
+  age: ReadOnly<string>;
+  /** The peer, or the application_name of a session that is none. */
+  producer: ReadOnly<string>;
+  realm_url: ReadOnly<string>;
+  canonical_path: ReadOnly<string>;
+  /** Peers that have waited for more than a second. */
+  waiting: ReadOnly<number>;
+  kind: ReadOnly<string>;
+  variant: ReadOnly<string>;
+  since: ReadOnly<Date>;
+  backend_pid: ReadOnly<number>;
+  waiting_peers: ReadOnly<string[]>;
+}
+
+export interface StatsView {
+  /** Null for what is beyond the realms and kinds that a process counts apart. */
+  realm_url: ReadOnly<string | null>;
+  /** Null for a realm that was only invalidated. */
+  kind: ReadOnly<string | null>;
+  artifacts: ReadOnly<string>;
+  /** Of the stored bodies. */
+  bytes: ReadOnly<string>;
+  hits: ReadOnly<string>;
+  misses: ReadOnly<string>;
+  productions: ReadOnly<string>;
+  coalesced: ReadOnly<string>;
+  rejected: ReadOnly<string>;
+  failures: ReadOnly<string>;
+  invalidations: ReadOnly<string>;
+  l1_hits: ReadOnly<string>;
+  l2_hits: ReadOnly<string>;
+  /** Ms that the productions took together; null without any. */
+  production_ms: ReadOnly<number | null>;
+  /** How often `put` answered what. */
+  rejected_by: ReadOnly<Partial<Record<'stale' | 'epoch' | 'older' | 'contended', number>>>;
 }
 
 /** Typed queries over the operators' views. Closing it does not close `sql`. */

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:33429a09a2833bf81d3c9fe8b8ae8ce76f62feea
+--! Hash: sha1:2f1911a19a07e38aab27f113bfab5eb03fd6cefb
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1111,6 +1111,7 @@ create function module_cache._forget_claim(claim_key bigint) returns void
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
   set lock_timeout to '100ms'
 as $$
 begin
@@ -1325,6 +1326,7 @@ create function module_cache._add_activity(epoch uuid, backend_pid integer, acti
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
 as $$
 begin
   update module_cache._activity a

@@ -1106,6 +1106,7 @@ create function module_cache._forget_claim(claim_key bigint) returns void
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
   set lock_timeout to '100ms'
 as $$
 begin
@@ -1320,6 +1321,7 @@ create function module_cache._add_activity(epoch uuid, backend_pid integer, acti
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
+  set jit to off
 as $$
 begin
   update module_cache._activity a
