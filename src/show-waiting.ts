@@ -66,7 +66,12 @@ export function createShownWaits(session: () => Session): ShownWaits {
     for (const [key, wait] of waits) {
       const { generation } = session();
       if (wait.shownOn === generation) shown += 1;
-      else if (shown < SHOWN_AT_ONCE && now - wait.since >= SHOWN_AFTER_MS && (await mayShow(generation))) {
+      else if (
+        wait.waiters > 0 &&
+        shown < SHOWN_AT_ONCE &&
+        now - wait.since >= SHOWN_AFTER_MS &&
+        (await mayShow(generation))
+      ) {
         shown += 1;
         if ((await show(key, true)) && session().generation === generation) wait.shownOn = generation;
         // The wait may have ended meanwhile.

@@ -131,6 +131,32 @@ test('what it has served is reported within seconds, and each answer once', asyn
   expect(done).toEqual([first, { realm: id.realm, kind: id.kind, counts: { misses: 1 } }]);
 });
 
+test('a server for many tenants reports them in turn, and counts no more than a thousand apart', async () => {
+  const { activity, done } = open();
+  await pass(2_000);
+  for (let n = 0; n < 1_500; n += 1) {
+    const id = { realm: `https://tenant-${n}.example/`, path: 'a.ts', kind: 'transpile', variant: '' };
+    activity.observe('miss', { id });
+  }
+  await pass(5_000);
+  expect(done.length).toBeGreaterThanOrEqual(100);
+  expect(done.length % 100).toBe(0);
+  await pass(60_000);
+  expect(done).toHaveLength(1_001);
+  expect(done).toContainEqual({ realm: null, kind: 'any', counts: { misses: 500 } });
+});
+
+test('that it has applied what it was behind by is reported, whatever else it needs', async () => {
+  const { reported, state } = open();
+  // Something begun long ago holds back what is needed.
+  state.flights.add({ needs: () => at(3) });
+  await pass(2_000);
+  state.newest = 15n;
+  state.cursor = at(20);
+  await pass(5_000);
+  expect(reported).toEqual([`${LIFE}@3`, `${LIFE}@3`]);
+});
+
 test('what a report that failed would have said is lost, and not made up for', async () => {
   const { activity, done, state } = open();
   const id = { realm: 'https://example.com/', path: 'a.ts', kind: 'transpile', variant: '' };

@@ -7,6 +7,7 @@ import * as flight from './guards/flight.mjs';
 import * as garbage from './guards/garbage.mjs';
 import * as http from './guards/http.mjs';
 import * as memory from './guards/memory.mjs';
+import * as operators from './guards/operators.mjs';
 import * as pressure from './guards/pressure.mjs';
 import * as realm from './guards/realm.mjs';
 import * as session from './guards/session.mjs';
@@ -26,6 +27,7 @@ export const allGuards = [
   garbage,
   http,
   memory,
+  operators,
   pressure,
   realm,
   session,

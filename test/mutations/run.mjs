@@ -1,7 +1,7 @@
 /*
  * Proves that each guard of the client has a test which fails without it: takes the guards out one at a time, each in
- * a build of its own, and runs the test that is named beside it. `ONLY=text` for the guards whose names contain it,
- * `VERBOSE=1` to see how their tests fail.
+ * a build of its own, and runs the test that is named beside it. `ONLY=text` for the guards whose files and
+ * names contain it, `VERBOSE=1` to see how their tests fail.
  */
 import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -49,6 +49,9 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(name, () => cleanUp().finally(() => process.kill(process.pid, name)));
 }
 
+const guards = allGuards.filter(({ file, name }) => `${file}: ${name}`.includes(process.env.ONLY ?? ''));
+if (guards.length === 0) throw new Error(`no guard is called ${process.env.ONLY}`);
+
 try {
   process.exitCode = (await main()) ? 0 : 1;
 } catch (error) {
@@ -58,8 +61,6 @@ try {
 }
 
 async function main() {
-  const guards = allGuards.filter(({ name }) => name.includes(process.env.ONLY ?? ''));
-  if (guards.length === 0) throw new Error(`no guard is called ${process.env.ONLY}`);
   if (where.serverUrl === undefined) starting = startServer();
   building = makeBuilds(where, guards);
   const intact = await building;
