@@ -65,13 +65,9 @@ export function createShownWaits(session: () => Session): ShownWaits {
     let shown = 0;
     for (const [key, wait] of waits) {
       const { generation } = session();
+      const isLong = wait.waiters > 0 && now - wait.since >= SHOWN_AFTER_MS;
       if (wait.shownOn === generation) shown += 1;
-      else if (
-        wait.waiters > 0 &&
-        shown < SHOWN_AT_ONCE &&
-        now - wait.since >= SHOWN_AFTER_MS &&
-        (await mayShow(generation))
-      ) {
+      else if (isLong && shown < SHOWN_AT_ONCE && (await mayShow(generation))) {
         shown += 1;
         if ((await show(key, true)) && session().generation === generation) wait.shownOn = generation;
         // The wait may have ended meanwhile.
