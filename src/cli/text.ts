@@ -1,0 +1,116 @@
+import stringWidth from 'string-width';
+
+/** How figures and tables are written for people. */
+
+/** Control characters, and what changes the direction of a line: names come from others, and may hold escape sequences. */
+const UNPRINTABLE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** The same text with a code in place of each character that a terminal would act on. */
+export const printable = (text: string): string =>
+  text.replace(UNPRINTABLE, (character) => {
+    const code = character.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, '0')}` : `\\x${code.padStart(2, '0')}`;
+  });
+
+const segmenter = new Intl.Segmenter();
+
+/** At most so many columns of a terminal; `…` stands for what is left out. */
+export function cut(text: string, columns: number): string {
+  // No character is wider than two columns, and most texts are short.
+  if (text.length * 2 <= columns || stringWidth(text) <= columns) return text;
+  if (columns <= 0) return '';
+  let kept = '';
+  let width = 0;
+  for (const { segment } of segmenter.segment(text)) {
+    width += stringWidth(segment);
+    if (width > columns - 1) break;
+    kept += segment;
+  }
+  return `${kept}…`;
+}
+
+const pad = (text: string, columns: number): string => ' '.repeat(Math.max(0, columns - stringWidth(text)));
+
+export const padEnd = (text: string, columns: number): string => text + pad(text, columns);
+export const padStart = (text: string, columns: number): string => pad(text, columns) + text;
+
+export interface Column<Row> {
+  readonly title: string;
+  /** Numbers stand on the right. */
+  readonly isNumber?: boolean;
+  /** Gets what the others leave, and is cut first. */
+  readonly isWide?: boolean;
+  text(row: Row): string;
+  /** What rows are ordered by; its text unless it says so. */
+  sortBy?(row: Row): number | string;
+}
+
+const GAP = '  ';
+const LEAST_WIDE = 12;
+
+/**
+ * Lines of a table, the head first; each fits into `columns`. Cells are made printable.
+ *
+ * @param columns Infinity for as wide as they are
+ */
+export function table<Row>(
+  layout: readonly Column<Row>[],
+  rows: readonly Row[],
+  columns = Number.POSITIVE_INFINITY,
+): string[] {
+  const cells = [
+    layout.map(({ title }) => title),
+    ...rows.map((row) => layout.map(({ text }) => printable(text(row)))),
+  ];
+  const widths = layout.map((_, index) =>
+    Math.max(...cells.map((line) => stringWidth(line[index] as string))),
+  );
+  const total = widths.reduce((sum, width) => sum + width, GAP.length * (layout.length - 1));
+  let excess = total - columns;
+  for (const [index, { isWide }] of layout.entries()) {
+    const width = widths[index] as number;
+    if (excess <= 0 || isWide !== true || width <= LEAST_WIDE) continue;
+    widths[index] = Math.max(LEAST_WIDE, width - excess);
+    excess -= width - (widths[index] as number);
+  }
+  return cells.map((line) => {
+    const parts = line.map((cell, index) => {
+      const width = widths[index] as number;
+      return layout[index]?.isNumber ? padStart(cut(cell, width), width) : padEnd(cut(cell, width), width);
+    });
+    return cut(parts.join(GAP).trimEnd(), columns);
+  });
+}
+
+export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
+
+/** "1 peer", "2 peers". */
+export const plural = (value: number, one: string, many = `${one}s`): string =>
+  `${count(value)} ${value === 1 ? one : many}`;
+
+export function bytes(value: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let size = value;
+  let unit = 0;
+  for (; size >= 999.5 && unit < units.length - 1; unit += 1) size /= 1000;
+  return `${unit === 0 || size >= 99.95 ? Math.round(size) : size.toFixed(1)} ${units[unit]}`;
+}
+
+export function duration(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 0.0995) return `${(seconds * 1000).toFixed(seconds < 0.00995 ? 2 : 1)} ms`;
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3_600)} h`;
+  return `${Math.round(seconds / 86_400)} days`;
+}
+
+export const percent = (value: number, digits = 1): string => `${value.toFixed(digits)} %`;
+
+/** The first few, and how many more there are. */
+export function some(values: readonly string[], most: number): string {
+  const more = values.length > most ? ` and ${count(values.length - most)} more` : '';
+  return values.slice(0, most).map(printable).join(', ') + more;
+}
