@@ -46,7 +46,7 @@ export interface Column<Row> {
 }
 
 const GAP = '  ';
-const LEAST_WIDE = 12;
+const LEAST_WIDE = 24;
 
 /**
  * Lines of a table, the head first; each fits into `columns`. Cells are made printable.

@@ -80,12 +80,17 @@ const queue: Check = {
     const usage = await askJson<number>(patient, (sql) =>
       sql`select pg_notification_queue_usage()::text`.values(),
     );
-    const figure = `${percent(usage * 100)} full`;
-    const advice =
-      'A listening session in an open transaction keeps it from being trimmed: find it in pg_stat_activity (wait_event, xact_start) and end it. From 50 % on nothing is notified and peers go by the log.';
-    if (usage >= QUEUE_FAIL) return fail(figure, advice);
-    return usage >= QUEUE_WARN ? warn(figure, advice) : pass(figure);
+    return judgeQueue(usage);
   },
 };
+
+/** @param usage from 0 to 1 */
+export function judgeQueue(usage: number): Result {
+  const figure = `${percent(usage * 100)} full`;
+  const advice =
+    'A listening session in an open transaction keeps it from being trimmed: find it in pg_stat_activity (wait_event, xact_start) and end it. From 50 % on nothing is notified and peers go by the log.';
+  if (usage >= QUEUE_FAIL) return fail(figure, advice);
+  return usage >= QUEUE_WARN ? warn(figure, advice) : pass(figure);
+}
 
 export const connectionChecks: readonly Check[] = [pooler, listening, queue];

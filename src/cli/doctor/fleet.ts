@@ -1,6 +1,6 @@
-import { readFleet } from '../fleet.js';
+import { type PeerRow, readFleet } from '../fleet.js';
 import { bytes, count, duration, plural, printable, some } from '../text.js';
-import { askJson, type Check, pass, warn } from './check.js';
+import { askJson, type Check, pass, type Result, warn } from './check.js';
 
 /** How the processes that use the cache are, and whether its tables stay small. */
 
@@ -26,7 +26,8 @@ interface Transaction {
   readonly hasId: boolean;
 }
 
-const transactions: Check = {
+/** @param olderThan as a Postgres interval */
+export const longTransactions = (olderThan: string): Check => ({
   name: 'long transactions',
   async run(patient) {
     const { long, hidden } = await askJson<{ long: Transaction[]; hidden: boolean }>(patient, (sql) =>
@@ -41,17 +42,17 @@ const transactions: Check = {
               s.state, round(1000 * extract(epoch from clock_timestamp() - s.xact_start)) as "ageMs",
               s.backend_xid is not null as "hasId"
             from pg_stat_activity s
-            where s.xact_start < clock_timestamp() - ${LONG_TRANSACTION}::text::interval
+            where s.xact_start < clock_timestamp() - ${olderThan}::text::interval
               and (s.backend_xid is not null or s.backend_xmin is not null) and s.backend_type = 'client backend'
             union all
             select null, p.owner, null, p.gid, p.database, 'prepared',
               round(1000 * extract(epoch from clock_timestamp() - p.prepared)), true
             from pg_prepared_xacts p
-            where p.prepared < clock_timestamp() - ${LONG_TRANSACTION}::text::interval
+            where p.prepared < clock_timestamp() - ${olderThan}::text::interval
           ) t), '[]'))::text`.values(),
     );
     const unseen = hidden ? ' (those of other roles cannot be seen without pg_read_all_stats)' : '';
-    if (long.length === 0) return pass(`none older than ${LONG_TRANSACTION}${unseen}`);
+    if (long.length === 0) return pass(`none older than ${olderThan}${unseen}`);
     const who = long.map(({ pid, role, application, gid, database, state, ageMs, hasId }) => {
       const what = gid === null ? `session ${pid}` : `prepared transaction ${gid}`;
       const name = application ? `, ${application}` : '';
@@ -62,7 +63,7 @@ const transactions: Check = {
       'End it: select pg_terminate_backend(pid), or rollback prepared. idle_in_transaction_session_timeout ends idle ones by itself.',
     );
   },
-};
+});
 
 const slots: Check = {
   name: 'replication',
@@ -96,34 +97,39 @@ const peers: Check = {
   needsSchema: true,
   async run(patient) {
     const { peers } = await patient.questions.ask(readFleet);
-    const silent = peers.filter(({ status }) => status === 'silent');
-    const late = peers.filter(({ status, lagMs }) => status !== 'silent' && lagMs > LAG_WARN_MS);
-    const versions = [...new Set(peers.map(({ version }) => version))];
-    const longest = Math.max(0, ...peers.map(({ lagMs }) => lagMs));
-    const figure = `${plural(peers.length, 'peer')}${versions.length === 0 ? '' : `, version ${versions.map(printable).join(' and ')}, lag ${duration(longest)}`}`;
-    if (silent.length + late.length === 0) return pass(figure);
-    const who = [
-      ...silent.map(
-        ({ name, host, processId, silentForMs }) =>
-          `${name} (${host}:${processId}) is silent for ${duration(silentForMs)}`,
-      ),
-      ...late.map(
-        ({ name, host, processId, lagMs }) => `${name} (${host}:${processId}) lags by ${duration(lagMs)}`,
-      ),
-    ];
-    return warn(
-      `${figure}: ${some(who, SHOWN)}`,
-      'Its process is stopped, overloaded or cut off: it stops trusting its memory by itself, and garbage is kept for it. Look at that process, or end it.',
-    );
+    return judgePeers(peers);
   },
 };
 
-const claims: Check = {
+export function judgePeers(peers: readonly PeerRow[]): Result {
+  const silent = peers.filter(({ status }) => status === 'silent');
+  const late = peers.filter(({ status, lagMs }) => status !== 'silent' && lagMs > LAG_WARN_MS);
+  const versions = [...new Set(peers.map(({ version }) => version))];
+  const longest = Math.max(0, ...peers.map(({ lagMs }) => lagMs));
+  const figure = `${plural(peers.length, 'peer')}${versions.length === 0 ? '' : `, version ${versions.map(printable).join(' and ')}, lag ${duration(longest)}`}`;
+  if (silent.length + late.length === 0) return pass(figure);
+  const who = [
+    ...silent.map(
+      ({ name, host, processId, silentForMs }) =>
+        `${name} (${host}:${processId}) is silent for ${duration(silentForMs)}`,
+    ),
+    ...late.map(
+      ({ name, host, processId, lagMs }) => `${name} (${host}:${processId}) lags by ${duration(lagMs)}`,
+    ),
+  ];
+  return warn(
+    `${figure}: ${some(who, SHOWN)}`,
+    'Its process is stopped, overloaded or cut off: it stops trusting its memory by itself, and garbage is kept for it. Look at that process, or end it.',
+  );
+}
+
+/** @param olderThanMs is worth telling */
+export const oldClaims = (olderThanMs: number): Check => ({
   name: 'claims',
   needsSchema: true,
   async run(patient) {
     const { claims } = await patient.questions.ask(readFleet);
-    const old = claims.filter(({ ageMs }) => ageMs > CLAIM_WARN_MS);
+    const old = claims.filter(({ ageMs }) => ageMs > olderThanMs);
     if (old.length === 0) return pass(`${plural(claims.length, 'module')} being produced`);
     return warn(
       some(
@@ -136,7 +142,7 @@ const claims: Check = {
       'The producer hangs, or is slow: others produce by themselves after claimPatienceMs. select pg_terminate_backend(session) frees the claim.',
     );
   },
-};
+});
 
 const garbage: Check = {
   name: 'garbage',
@@ -197,4 +203,11 @@ const tables: Check = {
   },
 };
 
-export const fleetChecks: readonly Check[] = [transactions, slots, peers, claims, garbage, tables];
+export const fleetChecks: readonly Check[] = [
+  longTransactions(LONG_TRANSACTION),
+  slots,
+  peers,
+  oldClaims(CLAIM_WARN_MS),
+  garbage,
+  tables,
+];

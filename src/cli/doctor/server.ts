@@ -1,7 +1,7 @@
 import postgres from 'postgres';
 import { only } from '../../calls.js';
 import { duration, percent, plural } from '../text.js';
-import { askJson, type Check, fail, pass, warn } from './check.js';
+import { askJson, type Check, fail, pass, type Result, warn } from './check.js';
 
 /** The server and this role's way to it, whatever is installed there. */
 
@@ -120,16 +120,23 @@ const clock: Check = {
       // The server looked at its clock somewhere in between.
       if (roundTrip < best.roundTrip) best = { difference: Number(at) - (before + roundTrip / 2), roundTrip };
     }
-    const certain = Math.max(0, Math.abs(best.difference) - best.roundTrip / 2);
-    const figure = `the server's clock is ${duration(Math.abs(best.difference))} ${best.difference < 0 ? 'behind' : 'ahead'}`;
-    return certain > CLOCK_WARN_MS
-      ? warn(
-          figure,
-          'Synchronise both clocks (NTP). The cache does not depend on them, but times in logs do not match.',
-        )
-      : pass(figure);
+    return judgeClock(best.difference, best.roundTrip);
   },
 };
+
+/**
+ * @param differenceMs of the server's clock to this one's, as exact as half of the round trip, in ms
+ */
+export function judgeClock(differenceMs: number, roundTripMs: number): Result {
+  const certain = Math.max(0, Math.abs(differenceMs) - roundTripMs / 2);
+  const figure = `the server's clock is ${duration(Math.abs(differenceMs))} ${differenceMs < 0 ? 'behind' : 'ahead'}`;
+  return certain > CLOCK_WARN_MS
+    ? warn(
+        figure,
+        'Synchronise both clocks (NTP). The cache does not depend on them, but times in logs do not match.',
+      )
+    : pass(figure);
+}
 
 /** In the order in which one would ask. */
 export const serverChecks: readonly Check[] = [version, primary, settings, connections, locks, clock];

@@ -30,7 +30,7 @@ export interface Shown {
 }
 
 /** Lines above and below the table. */
-const AROUND = 6;
+const AROUND = 7;
 
 export const pageOf = ({ rows }: Size): number => Math.max(1, rows - AROUND);
 
@@ -74,7 +74,7 @@ export function renderScreen(shown: Shown, state: TopState, size: Size, style: S
 /** For a file or a pipe: all rows, as wide as they are. */
 export function renderPlain(shown: Shown, state: TopState): string[] {
   const [head = '', ...body] = renderTable(shown.sample, state, Number.POSITIVE_INFINITY);
-  const header = renderHeader(shown, state, Number.POSITIVE_INFINITY, plain).slice(0, 2);
+  const header = renderHeader(shown, state, Number.POSITIVE_INFINITY, plain).slice(0, 3);
   return [...header, '', head, ...(body.length === 0 ? [nothingIn(state)] : body)];
 }
 
@@ -90,22 +90,25 @@ function renderHeader(
   const { at, database, server, peers, claims, queue, oldestTransaction: oldest } = sample;
   const time = at.slice(0, 19).replace('T', ' ');
   const paused = state.isPaused ? '   paused' : '';
-  const title = `module-cache top   ${printable(database)} on PostgreSQL ${server}   ${time}   every ${duration(intervalMs)}${paused}`;
+  const title = `module-cache top${paused}   ${time}, every ${duration(intervalMs)}   ${printable(database)} on PostgreSQL ${server}`;
   const rate = hitRateOf(peers);
   const longest = Math.max(0, ...claims.map(({ ageMs }) => ageMs));
   const figures = [
     `peers ${peers.length}${peers.length === 0 ? '' : ` (${describeStatuses(peers)})`}`,
     `hits ${rate === null ? '-' : percent(rate)}`,
     `invalidations ${sample.invalidationsPerSecond.toFixed(1)}/s`,
+  ];
+  const load = [
     `producing ${claims.length}${claims.length === 0 ? '' : ` (longest ${duration(longest)})`}`,
     `queue ${percent(queue * 100)}`,
     `oldest transaction ${oldest === null ? '-' : `${duration(oldest.ageMs)} (${printable(oldest.application || 'session')} ${oldest.pid})`}`,
-  ].join('   ');
+  ];
   const isAlarming =
     queue >= QUEUE_FILLING ||
     (oldest?.ageMs ?? 0) > LONG_TRANSACTION_MS ||
     peers.some(({ status }) => status === 'silent');
-  const third =
+  const colour = queue >= QUEUE_FULL ? 'red' : isAlarming ? 'yellow' : 'green';
+  const below =
     trouble === undefined
       ? cut(describeState(state), columns)
       : style(
@@ -114,8 +117,9 @@ function renderHeader(
         );
   return [
     style('bold', cut(title, columns)),
-    style(queue >= QUEUE_FULL ? 'red' : isAlarming ? 'yellow' : 'green', cut(figures, columns)),
-    third,
+    style(colour, cut(figures.join('   '), columns)),
+    style(colour, cut(load.join('   '), columns)),
+    below,
     '',
   ];
 }
