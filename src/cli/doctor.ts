@@ -22,8 +22,12 @@ export async function doctorCommand(options: DoctorOptions): Promise<void> {
   try {
     const server = await reach({ url, listenUrl: options.listenUrl, questions }, options, findings);
     if (server !== undefined) {
-      for (const check of [...serverChecks, ...connectionChecks, ...schemaChecks, ...fleetChecks])
-        report(await runCheck(check, server), options, findings);
+      for (const check of [...serverChecks, ...connectionChecks, ...schemaChecks, ...fleetChecks]) {
+        const finding = await runCheck(check, server);
+        report(finding, options, findings);
+        // Else each of the others would wait as long.
+        if (finding.status === 'fail' && !(await isThere(server))) break;
+      }
     }
   } finally {
     await questions.close();
@@ -34,6 +38,16 @@ export async function doctorCommand(options: DoctorOptions): Promise<void> {
   else print(`${failed} failed, ${of('warn')} with a warning, ${of('skip')} skipped, ${of('pass')} passed`);
   if (failed > 0) process.exitCode = 1;
 }
+
+const STILL_THERE_MS = 5_000;
+
+const isThere = ({ questions }: Patient): Promise<boolean> =>
+  questions
+    .ask((sql) => sql`select 1`, STILL_THERE_MS)
+    .then(
+      () => true,
+      () => false,
+    );
 
 /** Undefined if there is nobody to ask. */
 async function reach(

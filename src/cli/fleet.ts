@@ -201,7 +201,7 @@ export const PEER_COLUMNS: readonly Column<PeerRow>[] = [
 
 export const CLAIM_COLUMNS: readonly Column<ClaimRow>[] = [
   { title: 'age', isNumber: true, text: ({ ageMs }) => duration(ageMs), sortBy: ({ ageMs }) => ageMs },
-  { title: 'module', isWide: true, text: ({ realm, path }) => realm + path },
+  { title: 'module', isWide: true, keeps: 'end', text: ({ realm, path }) => realm + path },
   { title: 'kind', text: ({ kind }) => kind },
   { title: 'producer', isWide: true, text: ({ producer }) => producer },
   {
@@ -219,7 +219,7 @@ export const CLAIM_COLUMNS: readonly Column<ClaimRow>[] = [
 ];
 
 export const REALM_COLUMNS: readonly Column<RealmRow>[] = [
-  { title: 'realm', isWide: true, text: ({ realm }) => realm ?? '(others)' },
+  { title: 'realm', isWide: true, keeps: 'end', text: ({ realm }) => realm ?? '(others)' },
   { title: 'kind', text: ({ kind }) => kind ?? '' },
   {
     title: 'artifacts',
@@ -271,7 +271,7 @@ export const REALM_COLUMNS: readonly Column<RealmRow>[] = [
 
 export const INVALIDATION_COLUMNS: readonly Column<InvalidationRow>[] = [
   { title: 'ago', isNumber: true, text: ({ agoMs }) => duration(agoMs), sortBy: ({ agoMs }) => agoMs },
-  { title: 'what', isWide: true, text: describeNamed },
+  { title: 'what', isWide: true, keeps: 'end', text: describeNamed },
   {
     title: 'reached',
     isNumber: true,

@@ -14,19 +14,21 @@ export const printable = (text: string): string =>
 
 const segmenter = new Intl.Segmenter();
 
-/** At most so many columns of a terminal; `…` stands for what is left out. */
-export function cut(text: string, columns: number): string {
+/** At most so many columns of a terminal; `…` stands for what is left out, at the end or in front of what is kept. */
+export function cut(text: string, columns: number, keeps: 'start' | 'end' = 'start'): string {
   // No character is wider than two columns, and most texts are short.
   if (text.length * 2 <= columns || stringWidth(text) <= columns) return text;
   if (columns <= 0) return '';
-  let kept = '';
+  const segments = Array.from(segmenter.segment(text), ({ segment }) => segment);
+  if (keeps === 'end') segments.reverse();
+  const kept: string[] = [];
   let width = 0;
-  for (const { segment } of segmenter.segment(text)) {
+  for (const segment of segments) {
     width += stringWidth(segment);
     if (width > columns - 1) break;
-    kept += segment;
+    kept.push(segment);
   }
-  return `${kept}…`;
+  return keeps === 'end' ? `…${kept.reverse().join('')}` : `${kept.join('')}…`;
 }
 
 const pad = (text: string, columns: number): string => ' '.repeat(Math.max(0, columns - stringWidth(text)));
@@ -40,6 +42,8 @@ export interface Column<Row> {
   readonly isNumber?: boolean;
   /** Gets what the others leave, and is cut first. */
   readonly isWide?: boolean;
+  /** What is kept of it then; the start unless it says so. */
+  readonly keeps?: 'start' | 'end';
   text(row: Row): string;
   /** What rows are ordered by; its text unless it says so. */
   sortBy?(row: Row): number | string;
@@ -76,7 +80,8 @@ export function table<Row>(
   return cells.map((line) => {
     const parts = line.map((cell, index) => {
       const width = widths[index] as number;
-      return layout[index]?.isNumber ? padStart(cut(cell, width), width) : padEnd(cut(cell, width), width);
+      const { isNumber, keeps } = layout[index] as Column<Row>;
+      return (isNumber ? padStart : padEnd)(cut(cell, width, keeps), width);
     });
     return cut(parts.join(GAP).trimEnd(), columns);
   });

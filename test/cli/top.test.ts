@@ -203,7 +203,10 @@ describe('module-cache top', () => {
     await cache.publish('a.ts', 'a', { realm: REALM, dependencies: ['b'] });
     await cache.invalidate(['b.ts'], REALM);
   });
-  afterEach(closePeers);
+  afterEach(() => {
+    closeTerminals();
+    return closePeers();
+  });
   afterAll(async () => {
     await operator.drop();
     await writer.drop();
@@ -259,7 +262,6 @@ describe('module-cache top', () => {
   const inTerminal = hasPython ? describe : describe.skip;
   if (!hasPython) process.stderr.write('skipped, because there is no python3 with pty: top in a terminal\n');
   inTerminal('in a terminal', () => {
-    afterEach(closeTerminals);
     const top = (url: string, ...more: string[]) =>
       startInTerminal(['top', '--interval', '0.1', '--database-url', url, ...more]);
 
