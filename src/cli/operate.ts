@@ -33,6 +33,10 @@ export function addOperatorCommands(program: Command): void {
     .addOption(new Option('--view <name>', 'what to begin with').choices(VIEWS).default('peers'))
     .option(...databaseUrl)
     .option('--json', 'print a machine-readable line each time')
+    .addHelpText(
+      'after',
+      '\nKeys: 1-4 or --view: peers, realms, what is being produced, the latest invalidations; s, left and right: sort by\nanother column; r: reverse; /: filter, Esc clears it; p: pause; up, down and pages: scroll; q or Ctrl-C: quit.',
+    )
     .action(async (options) => {
       const { topCommand } = await import('./top.js');
       await topCommand(options);

@@ -313,6 +313,27 @@ describe('module-cache top', () => {
       }
     });
 
+    test('trap: what was asked before p was pressed does not change what is being read', async () => {
+      const proxy = await startProxy(operator.url);
+      try {
+        const terminal = top(proxy.url, '--view', 'invalidations');
+        await terminal.shows('q quit');
+        proxy.hold('late.ts');
+        await cache.invalidate(['late.ts'], REALM);
+        await until(() => proxy.held.includes('late.ts'), { what: 'the answer is on its way' });
+        terminal.type('p');
+        await terminal.shows('paused');
+        const drawn = terminal.output.length;
+        proxy.release();
+        await until(() => terminal.output.length > drawn, { what: 'the answer has come' });
+        expect(terminal.screen.join()).not.toContain('late.ts');
+        terminal.type('p');
+        await terminal.shows('late.ts');
+      } finally {
+        await proxy.close();
+      }
+    });
+
     test.each(['SIGTERM', 'SIGHUP', 'SIGINT'])('%s gives the terminal back as well', async (name) => {
       const terminal = top(operator.url);
       await terminal.shows('q quit');

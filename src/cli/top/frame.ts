@@ -67,7 +67,7 @@ export function renderScreen(shown: Shown, state: TopState, size: Size, style: S
   const more = below > 0 ? `${count(below)} more below   ` : '';
   const keys = state.isTyping
     ? 'Enter keeps the filter, Esc clears it'
-    : '1-4 view  s sort  r reverse  / filter  Esc clear  p pause  arrows scroll  q quit';
+    : '1-4 view  s sort  r reverse  / filter  Esc clear  p pause  q quit';
   return [...lines.slice(0, size.rows - 1), style('dim', cut(more + keys, size.columns))].slice(-size.rows);
 }
 

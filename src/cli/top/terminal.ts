@@ -62,9 +62,8 @@ export function openTerminal(input: ReadStream, output: WriteStream, handlers: T
   output.on('error', onGone);
   output.on('resize', onResize);
   process.on('SIGCONT', onContinue);
+  // Also after an error that nobody has caught: Node writes it behind this.
   process.on('exit', leave);
-  // Before the error is written, or it would be on the screen that is left.
-  process.on('uncaughtExceptionMonitor', leave);
   enter();
 
   return {
@@ -78,6 +77,7 @@ export function openTerminal(input: ReadStream, output: WriteStream, handlers: T
       if (isEntered) output.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
     },
     suspend() {
+      if (process.platform === 'win32') return;
       leave();
       // With whoever has started it, such as npx.
       process.kill(0, 'SIGTSTP');
@@ -89,7 +89,6 @@ export function openTerminal(input: ReadStream, output: WriteStream, handlers: T
       output.off('resize', onResize);
       process.off('SIGCONT', onContinue);
       process.off('exit', leave);
-      process.off('uncaughtExceptionMonitor', leave);
       input.pause();
     },
   };
