@@ -156,7 +156,7 @@ export async function readSample(sql: Sql): Promise<Sample> {
 }
 
 export const PEER_COLUMNS: readonly Column<PeerRow>[] = [
-  { title: 'peer', isWide: true, text: ({ name }) => name ?? '' },
+  { title: 'peer', isWide: true, keeps: 'end', text: ({ name }) => name ?? '' },
   { title: 'status', text: ({ status }) => status },
   { title: 'behind', isNumber: true, text: ({ behind }) => count(behind), sortBy: ({ behind }) => behind },
   {

@@ -53,7 +53,8 @@ const GAP = '  ';
 const LEAST_WIDE = 24;
 
 /**
- * Lines of a table, the head first; each fits into `columns`. Cells are made printable.
+ * Lines of a table, the head first; each fits into `columns`, and the last columns are left out for that. Cells are made
+ * printable.
  *
  * @param columns Infinity for as wide as they are
  */
@@ -66,25 +67,32 @@ export function table<Row>(
     layout.map(({ title }) => title),
     ...rows.map((row) => layout.map(({ text }) => printable(text(row)))),
   ];
-  const widths = layout.map((_, index) =>
+  const natural = layout.map((_, index) =>
     Math.max(...cells.map((line) => stringWidth(line[index] as string))),
   );
-  const total = widths.reduce((sum, width) => sum + width, GAP.length * (layout.length - 1));
-  let excess = total - columns;
-  for (const [index, { isWide }] of layout.entries()) {
-    const width = widths[index] as number;
-    if (excess <= 0 || isWide !== true || width <= LEAST_WIDE) continue;
-    widths[index] = Math.max(LEAST_WIDE, width - excess);
-    excess -= width - (widths[index] as number);
-  }
+  const widths = shrink(layout, natural, columns);
   return cells.map((line) => {
-    const parts = line.map((cell, index) => {
-      const width = widths[index] as number;
+    const parts = widths.map((width, index) => {
       const { isNumber, keeps } = layout[index] as Column<Row>;
-      return (isNumber ? padStart : padEnd)(cut(cell, width, keeps), width);
+      return (isNumber ? padStart : padEnd)(cut(line[index] as string, width, keeps), width);
     });
     return cut(parts.join(GAP).trimEnd(), columns);
   });
+}
+
+/** Widths of as many columns as fit: half a figure would be a wrong one. */
+function shrink<Row>(layout: readonly Column<Row>[], natural: readonly number[], columns: number): number[] {
+  for (let length = layout.length; ; length -= 1) {
+    const widths = natural.slice(0, length);
+    let excess = widths.reduce((sum, width) => sum + width, GAP.length * (length - 1)) - columns;
+    for (const [index, width] of widths.entries()) {
+      if (excess <= 0 || layout[index]?.isWide !== true || width <= LEAST_WIDE) continue;
+      widths[index] = Math.max(LEAST_WIDE, width - excess);
+      excess -= width - (widths[index] as number);
+    }
+    if (excess <= 0) return widths;
+    if (length <= 1) return widths.map((width) => Math.min(width, columns));
+  }
 }
 
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
