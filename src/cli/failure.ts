@@ -16,6 +16,12 @@ export function describe(error: unknown): string {
   if (code === 'ECONNREFUSED' || code === 'CONNECT_TIMEOUT' || code === 'ENOTFOUND') {
     return `module-cache: the database cannot be reached (${code}). Check --database-url, DATABASE_URL or the PG* variables.`;
   }
+  if (
+    code === '42501' &&
+    /^permission denied for (schema module_cache|view|function) ?/.test(message ?? '')
+  ) {
+    return `module-cache: ${message}. This role needs more rights: grant module_cache_operator to it, or connect as another one.`;
+  }
   const what = message === undefined || message === '' ? String(code ?? error) : message;
   const values = error instanceof ModuleCacheError && detail !== undefined ? ` (${detail})` : '';
   return `module-cache: ${what}${values}${hint === undefined ? '' : `. ${hint}`}`;

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { fail } from './failure.js';
+import { addOperatorCommands } from './operate.js';
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -12,7 +13,7 @@ const program = new Command('module-cache')
   .version(version)
   .showHelpAfterError('(run with --help for the options)')
   .addHelpText(
-    'after',
+    'afterAll',
     '\nThe database: --database-url, else DATABASE_URL, else the PG* variables. Exit codes: 0 done, 1 failed, 2 misuse.',
   )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
@@ -97,7 +98,9 @@ program
 
 program
   .command('status')
-  .description('compare the installed schema with this client; exits with 1 if something is to be done')
+  .description(
+    'compare the installed schema with this client, and show the fleet; exits with 1 if something is to be done',
+  )
   .option(...databaseUrl)
   .option(...json)
   .action(async (options) => {
@@ -130,6 +133,7 @@ program
   .description('invalidate modules with all that depends on them, or a whole realm if no path is given')
   .argument('<realm>', 'URL of the realm, ending in /')
   .argument('[path...]', 'canonical paths')
+  .option('--dry-run', 'say what would be invalidated, and change nothing')
   .option(...databaseUrl)
   .option(...json)
   .action(async (realm: string, paths: string[], options) => {
@@ -149,6 +153,8 @@ program
     await gcCommand(options);
   });
 
+addOperatorCommands(program);
+
 function wholeNumber(least: number, most: number) {
   return (value: string): number => {
     const number = Number(value);
@@ -159,4 +165,9 @@ function wholeNumber(least: number, most: number) {
   };
 }
 
+// Whoever reads, such as head, has seen enough; or the terminal is gone.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE' || error.code === 'EIO') process.exit(0);
+  throw error;
+});
 await program.parseAsync().catch(fail);

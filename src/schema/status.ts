@@ -1,7 +1,8 @@
+import type { Sql } from 'postgres';
 import { incompatibility, isOlder, OLDEST_SCHEMA, VERSION } from '../versions.js';
 import { connectForMigration } from './connect.js';
 import { committedMigrations } from './files.js';
-import { missingRoles, planMigration, readInstalledState } from './history.js';
+import { type InstalledState, missingRoles, planMigration, readInstalledState } from './history.js';
 
 export interface SchemaStatus {
   /** Null if the database has no schema `module_cache`. */
@@ -29,7 +30,7 @@ export interface SchemaStatus {
 export async function readSchemaStatus(databaseUrl?: string): Promise<SchemaStatus> {
   const sql = await connectForMigration(databaseUrl);
   try {
-    const state = await readInstalledState(sql);
+    const state = await readInstalledState(sql).catch((error: unknown) => readVisibleState(sql, error));
     const plan = planMigration(state, committedMigrations());
     const version = state.schema?.version ?? null;
     const [row] =
@@ -51,4 +52,25 @@ export async function readSchemaStatus(databaseUrl?: string): Promise<SchemaStat
   } finally {
     await sql.end({ timeout: 1 });
   }
+}
+
+/**
+ * The history of graphile-migrate belongs to who migrates. Whoever may not read it can still see that it is there, and
+ * goes by what the schema says of itself.
+ */
+async function readVisibleState(sql: Sql, error: unknown): Promise<InstalledState> {
+  if ((error as { code?: unknown }).code !== '42501') throw error;
+  const [found] = await sql<{ version: string; extension: boolean; history: boolean }[]>`
+    select
+      module_cache.schema_version() as version,
+      exists (select from pg_extension where extname = 'module_cache') as extension,
+      exists (
+        select
+        from pg_class c
+        join pg_namespace n on n.oid = c.relnamespace
+        where n.nspname = 'graphile_migrate' and c.relname = 'migrations') as history`;
+  return {
+    schema: { version: found?.version ?? null, extension: found?.extension ?? false },
+    history: found?.history ? committedMigrations().map(({ hash }) => hash) : [],
+  };
 }

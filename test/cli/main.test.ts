@@ -41,10 +41,34 @@ describe('module-cache', () => {
   test('--help names every command, and a wrong one exits with 2 and a hint', async () => {
     const help = await run(['--help']);
     expect(help.code).toBe(0);
-    for (const command of ['serve', 'warm', 'migrate', 'status', 'uninstall', 'sql', 'invalidate', 'gc'])
-      expect(help.stdout).toContain(command);
+    const commands = [
+      'serve',
+      'warm',
+      'migrate',
+      'status',
+      'uninstall',
+      'sql',
+      'invalidate',
+      'gc',
+      'explain',
+    ];
+    for (const command of [...commands, 'top', 'doctor', 'bench', 'completion']) {
+      expect(help.stdout).toContain(`\n  ${command} `);
+      const own = await run([command, '--help']);
+      expect([own.code, own.stdout]).toEqual([0, expect.stringContaining('0 done, 1 failed, 2 misuse')]);
+    }
     const wrong = await run(['serve', '.', '--workers', 'many']);
     expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining('--help')]);
+  });
+
+  test('a reader that has seen enough, such as head, is no failure', async () => {
+    const shell = (command: string) =>
+      new Promise<string>((resolve) => {
+        execFile('bash', ['-c', `${command}; echo "\${PIPESTATUS[0]}" >&2`], (_, __, stderr) =>
+          resolve(stderr),
+        );
+      });
+    expect(await shell(`${process.execPath} ${cli} sql | head -n 1`)).toBe('0\n');
   });
 
   test('migrate installs the schema, says so, and has nothing to do the second time', async () => {
