@@ -80,6 +80,15 @@ describe('a module that is stored', () => {
     }
   });
 
+  test('says which one it speaks of where several have the name', async () => {
+    await cache.publish('both.ts', 'x');
+    await cache.publish('both.gts', 'x');
+    expect((await explain('both.ts')).map(({ reason }) => reason.split('; ')[1])).toEqual([
+      'stored as both.gts',
+      undefined,
+    ]);
+  });
+
   test('names those that declared it, in other realms by their URL', async () => {
     await cache.publish('leaf.ts', 'x');
     await cache.publish('user.ts', 'x', { dependencies: ['leaf'] });
@@ -131,6 +140,27 @@ describe('a module that was invalidated', () => {
     ]);
     expect((await explain('lib.ts', OTHER_REALM))[0]?.through).toEqual(['deep\nname.ts']);
   });
+
+  test('through a long chain beside a large fan-out, in no time that somebody would notice', async () => {
+    // 30,000 modules that import the next one, as put would store them.
+    await cache.run(`
+      insert into module_cache._artifacts
+      select
+        '${REALM}', m.path, 'transpile', '', '', '{}', m.keys, false, null, e.epoch, pg_current_snapshot(),
+        pg_current_xact_id(), module_cache._module_hash('${REALM}', m.path), module_cache._realm_hash('${REALM}'),
+        module_cache._dependency_hashes('${REALM}', m.keys), clock_timestamp(), null
+      from module_cache._epoch() e,
+        (select i || '.ts' as path, array[(i + 1)::text] as keys from generate_series(1, 30000) i) m;
+      analyze module_cache._artifacts`);
+    await psql.invalidate(['30000.ts']);
+    await psql.run(`set statement_timeout = '3s'`);
+    const far = await psql.run(`select status, through from module_cache.explain('${REALM}', '1.ts')`);
+    expect(far).toEqual([{ status: 'tombstone', through: [] }]);
+    const near = await psql.run(`select through from module_cache.explain('${REALM}', '29950.ts')`);
+    await psql.run('reset statement_timeout');
+    expect(near[0]?.through).toHaveLength(50);
+    expect(near[0]).toMatchObject({ through: expect.arrayContaining(['30000.ts']) });
+  }, 60_000);
 
   test('through a dependency that no edge told of when it was invalidated', async () => {
     const token = await cache.token();
