@@ -38,6 +38,8 @@ const FIRST_CHECK_MS = 2_000;
 /** A report costs a transaction id, and with each of them all others need less: an idle fleet must come to rest. */
 const IDLE_MS = 60_000;
 const CALL_TIMEOUT_MS = 5_000;
+/** One takes a hundred realms and kinds, and there are a thousand at most. */
+const LAST_REPORTS = 11;
 
 export function createPeerReports(options: PeerReportsOptions): PeerReports {
   const { session, coherence, flights, events, activity, memory } = options;
@@ -133,7 +135,8 @@ export function createPeerReports(options: PeerReportsOptions): PeerReports {
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      if (activity.changed && allowedFor === session.generation) await report().catch(() => {});
+      for (let reports = 0; activity.changed && reports < LAST_REPORTS; reports += 1)
+        await report().catch(() => {});
     },
   };
 }
