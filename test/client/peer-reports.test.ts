@@ -172,7 +172,7 @@ test('an end without anything to say, on an older schema or without a connection
   const older = open({ allowed: false });
   older.activity.observe('miss', { id });
   await reports.stop();
-  expect(older.done).toEqual([]);
+  expect([older.done, older.asked()]).toEqual([[], 1]);
   const away = open();
   away.activity.observe('miss', { id });
   away.session.connected = false;
