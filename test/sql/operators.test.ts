@@ -107,12 +107,15 @@ describe('claims', () => {
     const [keeper] = pair(db);
     await keeper.begin();
     await keeper.run('lock table module_cache._claims in access exclusive mode');
-    await withSession(async (other) => {
-      await other.run(`set statement_timeout = '90ms'`);
-      expect(await other.claim('brief.ts')).toBe(true);
-      expect(await other.release('brief.ts')).toBe(true);
-    });
-    await keeper.rollback();
+    try {
+      await withSession(async (other) => {
+        await other.run(`set statement_timeout = '90ms'`);
+        expect(await other.claim('brief.ts')).toBe(true);
+        expect(await other.release('brief.ts')).toBe(true);
+      });
+    } finally {
+      await keeper.rollback();
+    }
     await cache.run(`
       create function public.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(60); end; $$;
       create trigger slow before insert on module_cache._claims for each row execute function public.slow()`);
