@@ -3329,7 +3329,7 @@ comment on function module_cache._way_to_named(uuid,text,bigint[],text[],text[],
 
 comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
 
-comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
 

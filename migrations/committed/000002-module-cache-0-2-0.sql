@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:a179367e66718927857edf88390c559e81d073df
+--! Hash: sha1:ed5f74be663400033e16aa554b956c40af3c0dd9
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1163,7 +1163,7 @@ end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 create or replace function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer

@@ -1158,7 +1158,7 @@ end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 create or replace function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer
