@@ -124,7 +124,7 @@ module_cache._artifacts: _artifacts_pkey PRIMARY KEY (realm_url, canonical_path,
 
 -- indexes
 
-CREATE INDEX _activity_backend_pid ON module_cache._activity USING btree (backend_pid);
+CREATE INDEX _activity_cell ON module_cache._activity USING btree (backend_pid, hashtextextended(((kind || ' '::text) || COALESCE(realm_url, ''::text)), (0)::bigint));
 
 CREATE INDEX _artifacts_depends_on ON module_cache._artifacts USING gin (depends_on) WITH (fastupdate=off);
 
@@ -273,19 +273,21 @@ CREATE OR REPLACE FUNCTION module_cache._add_activity(epoch uuid, backend_pid in
  SET enable_seqscan TO 'off'
  SET jit TO 'off'
 AS $function$
+declare
+  c_rows constant integer := 2000;
 begin
   update module_cache._activity a
-  set l1_hits = a.l1_hits + activity.l1_hits,
-      l2_hits = a.l2_hits + activity.l2_hits,
-      misses = a.misses + activity.misses,
-      productions = a.productions + activity.productions,
-      production_ms = a.production_ms + activity.production_ms,
-      failures = a.failures + activity.failures,
-      coalesced = a.coalesced + activity.coalesced,
-      stale = a.stale + activity.stale,
-      other_epoch = a.other_epoch + activity.other_epoch,
-      older = a.older + activity.older,
-      contended = a.contended + activity.contended,
+  set l1_hits = module_cache._counted_to(a.l1_hits + activity.l1_hits),
+      l2_hits = module_cache._counted_to(a.l2_hits + activity.l2_hits),
+      misses = module_cache._counted_to(a.misses + activity.misses),
+      productions = module_cache._counted_to(a.productions + activity.productions),
+      production_ms = least(a.production_ms + activity.production_ms, 1e15),
+      failures = module_cache._counted_to(a.failures + activity.failures),
+      coalesced = module_cache._counted_to(a.coalesced + activity.coalesced),
+      stale = module_cache._counted_to(a.stale + activity.stale),
+      other_epoch = module_cache._counted_to(a.other_epoch + activity.other_epoch),
+      older = module_cache._counted_to(a.older + activity.older),
+      contended = module_cache._counted_to(a.contended + activity.contended),
       updated_at = clock_timestamp()
   where a.ctid = any (array(
     select o.ctid
@@ -294,14 +296,27 @@ begin
       and o.epoch = _add_activity.epoch
       and o.realm_url is not distinct from activity.realm_url
       and o.kind = activity.kind
+      and hashtextextended(o.kind || ' ' || coalesce(o.realm_url, ''), 0)
+        = hashtextextended(activity.kind || ' ' || coalesce(activity.realm_url, ''), 0)
     limit 1
     for update skip locked));
-  if not found then
-    activity.backend_pid := backend_pid;
-    activity.epoch := epoch;
-    activity.updated_at := clock_timestamp();
-    insert into module_cache._activity select activity.*;
+  if found then
+    return;
   end if;
+  -- A peer counts fewer apart, so what is beyond is no peer's doing, or that of years of realms that came and went.
+  if (activity.realm_url is not null or activity.kind <> 'any')
+    and c_rows <= (
+      select count(*) from (select from module_cache._activity o where o.backend_pid = _add_activity.backend_pid limit c_rows) o)
+  then
+    activity.realm_url := null;
+    activity.kind := 'any';
+    perform module_cache._add_activity(epoch, backend_pid, activity);
+    return;
+  end if;
+  activity.backend_pid := backend_pid;
+  activity.epoch := epoch;
+  activity.updated_at := clock_timestamp();
+  insert into module_cache._activity select activity.*;
 end;
 $function$;
 
@@ -657,10 +672,12 @@ begin
       group by 1, 2
     ), done as (
       select
-        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
-        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
-        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
-        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+        d.realm_url, d.kind, module_cache._counted_to(sum(d.l1_hits)) as l1_hits,
+        module_cache._counted_to(sum(d.l2_hits)) as l2_hits, module_cache._counted_to(sum(d.misses)) as misses,
+        module_cache._counted_to(sum(d.productions)) as productions, sum(d.production_ms) as ms,
+        module_cache._counted_to(sum(d.failures)) as failures, module_cache._counted_to(sum(d.coalesced)) as coalesced,
+        module_cache._counted_to(sum(d.stale)) as stale, module_cache._counted_to(sum(d.other_epoch)) as other_epoch,
+        module_cache._counted_to(sum(d.older)) as older, module_cache._counted_to(sum(d.contended)) as contended
       from module_cache._activity d
       where d.epoch = v_epoch
       group by 1, 2
@@ -689,11 +706,19 @@ begin
         'contended', nullif(d.contended, 0)))
     from known k
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
-    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
     order by 5 desc, 1, 2;
 end;
 $function$;
+
+CREATE OR REPLACE FUNCTION module_cache._counted_to(count numeric)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (LEAST(GREATEST(count, (0)::numeric), '1000000000000000'::numeric))::bigint AS "least";
+END;
 
 CREATE OR REPLACE FUNCTION module_cache._declared_key(realm_url text, key text)
  RETURNS text
@@ -802,7 +827,6 @@ AS $function$
 declare
   v_named_realms text[];
   v_named_paths text[];
-  v_reached bigint[];
   v_who text;
 begin
   select i.* into log_entry
@@ -847,12 +871,7 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      v_reached := array(
-        select module_cache._module_hash(i.realm_url, r.path)
-        from module_cache._invalidations i
-        cross join unnest(i.canonical_paths) r (path)
-        where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null));
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, v_reached);
+      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -936,6 +955,7 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   delete from module_cache._claims c
   where c.ctid = any (array(
     select o.ctid
@@ -1352,10 +1372,9 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   insert into module_cache._claims
   values (claim_key, pg_backend_pid(), realm_url, canonical_path, kind, variant, clock_timestamp());
-exception when others then
-  null;
 end;
 $function$;
 
@@ -1370,22 +1389,26 @@ begin
     with locks as materialized (
       select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
     ), sessions as materialized (
+      -- Sessions are given the numbers of those that are gone, whose reports are swept later.
       select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
       from pg_stat_activity s
-      left join module_cache._peers p on p.backend_pid = s.pid
-      order by s.pid, p.reported_at desc
+      left join module_cache._peers p
+        on p.backend_pid = s.pid
+        and (s.pid, module_cache._peer_key(s.pid)) in (select l.backend_pid, l.lock_key from locks l)
+      order by s.pid, p.reported_at desc nulls last
+    ), waits as materialized (
+      select l.lock_key, array_agg(w.name order by w.name) as names
+      from locks l
+      join sessions w on w.pid = l.backend_pid
+      where l.is_shared
+      group by l.lock_key
     )
     select distinct on (c.claim_key)
-      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
-      array(
-        select w.name
-        from locks l
-        join sessions w on w.pid = l.backend_pid
-        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
-        order by 1)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid, coalesce(w.names, '{}')
     from locks l
     join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
     join sessions s on s.pid = c.backend_pid
+    left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
     order by c.claim_key, c.claimed_at desc;
 end;
@@ -1491,6 +1514,28 @@ declare
   v_now constant timestamptz := clock_timestamp();
 begin
   return query
+    with reports as materialized (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ), ahead as (
+      -- One look at the log for all peers: what stands behind a cursor in it is what that peer has not applied.
+      select
+        l.backend_pid,
+        count(l.invalidated_at) over w as transactions,
+        min(l.invalidated_at) over w as oldest
+      from (
+        select r.backend_pid, r.cursor as xid, null as invalidated_at from reports r
+        union all
+        select null, i.xid, min(i.invalidated_at)
+        from module_cache._invalidations i
+        where i.xid >= (select min(r.cursor) from reports r) and (i.epoch = v_epoch or i.epoch is null)
+        group by i.xid
+      ) l
+      where l.xid is not null
+      window w as (order by l.xid desc)
+    )
     select
       p.name,
       case
@@ -1498,8 +1543,8 @@ begin
         when p.broadcast = 'log' then 'polling'
         else 'listening'
       end,
-      m.transactions,
-      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      coalesce(a.transactions, 0),
+      coalesce(date_trunc('milliseconds', v_now - a.oldest), '0'),
       round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
       p.minute_reads,
       p.l1_entries,
@@ -1508,12 +1553,8 @@ begin
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
-    from (
-      select distinct on (r.backend_pid) r.*
-      from module_cache._peers r
-      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
-      order by r.backend_pid, r.reported_at desc
-    ) p
+    from reports p
+    left join ahead a on a.backend_pid = p.backend_pid
     left join pg_stat_activity s on s.pid = p.backend_pid
     cross join lateral (
       select
@@ -1523,11 +1564,6 @@ begin
           else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
         end as patience
     ) h
-    cross join lateral (
-      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
-      from module_cache._invalidations i
-      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
-    ) m
     order by p.name, p.process_id;
 end;
 $function$;
@@ -1671,16 +1707,31 @@ CREATE OR REPLACE FUNCTION module_cache._report_activity(epoch uuid, activity js
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
-  v_row record;
+  v_entry jsonb;
+  v_activity module_cache._activity;
 begin
-  for v_row in
-    select jsonb_populate_record(
-      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
-      (e.entry->'counts')
-        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
-    from jsonb_array_elements(activity) e (entry)
+  for v_entry in
+    select e.entry from jsonb_array_elements(activity) e (entry)
   loop
-    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+    if (jsonb_typeof(v_entry->'counts') = 'object' and jsonb_typeof(v_entry->'kind') = 'string') is not true then
+      perform module_cache._raise('MC003', 'not what a peer can have done', format('entry: %s', left(v_entry::text, 200)),
+        'Pass objects with realm, kind and counts.');
+    end if;
+    v_activity := jsonb_populate_record(null::module_cache._activity, v_entry->'counts');
+    v_activity.realm_url := module_cache._realm(v_entry->>'realm');
+    v_activity.kind := left(v_entry->>'kind', 64);
+    v_activity.l1_hits := module_cache._counted_to(v_activity.l1_hits);
+    v_activity.l2_hits := module_cache._counted_to(v_activity.l2_hits);
+    v_activity.misses := module_cache._counted_to(v_activity.misses);
+    v_activity.productions := module_cache._counted_to(v_activity.productions);
+    v_activity.production_ms := least(greatest(v_activity.production_ms, 0), 1e15);
+    v_activity.failures := module_cache._counted_to(v_activity.failures);
+    v_activity.coalesced := module_cache._counted_to(v_activity.coalesced);
+    v_activity.stale := module_cache._counted_to(v_activity.stale);
+    v_activity.other_epoch := module_cache._counted_to(v_activity.other_epoch);
+    v_activity.older := module_cache._counted_to(v_activity.older);
+    v_activity.contended := module_cache._counted_to(v_activity.contended);
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_activity);
   end loop;
 end;
 $function$;
@@ -1701,7 +1752,7 @@ begin
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
       'Pass the life of a token, "@" and a transaction id.');
   end if;
-  if about is null or octet_length(about::text) > 8000 then
+  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000) is not true then
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
@@ -1716,6 +1767,11 @@ begin
     return false;
   end if;
   v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  -- Whatever it says, an operator can still read what all others say.
+  v_peer.uptime_ms := least(greatest(v_peer.uptime_ms, 0), 1e13);
+  v_peer.heartbeat_ms := least(greatest(v_peer.heartbeat_ms, 0), 1e9);
+  v_peer.minute_reads := module_cache._counted_to(v_peer.minute_reads);
+  v_peer.minute_hits := least(module_cache._counted_to(v_peer.minute_hits), v_peer.minute_reads);
   v_peer.backend_pid := pg_backend_pid();
   v_peer.epoch := v_epoch;
   v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;
@@ -2005,9 +2061,11 @@ begin
       returning a.*
     )
     select
-      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
-        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
-        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, module_cache._counted_to(sum(g.l1_hits)), module_cache._counted_to(sum(g.l2_hits)),
+        module_cache._counted_to(sum(g.misses)), module_cache._counted_to(sum(g.productions)), sum(g.production_ms),
+        module_cache._counted_to(sum(g.failures)), module_cache._counted_to(sum(g.coalesced)), module_cache._counted_to(sum(g.stale)),
+        module_cache._counted_to(sum(g.other_epoch)), module_cache._counted_to(sum(g.older)), module_cache._counted_to(sum(g.contended)),
+        max(g.updated_at))::module_cache._activity as activity
     from gone g
     where g.epoch = _sweep_reports.epoch
     group by g.realm_url, g.kind
@@ -2336,14 +2394,18 @@ BEGIN ATOMIC
  SELECT hashtextextended(('module_cache.waiting '::text || claim_key), (0)::bigint) AS hashtextextended;
 END;
 
-CREATE OR REPLACE FUNCTION module_cache._way_to_named(epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], reached bigint[])
+CREATE OR REPLACE FUNCTION module_cache._way_to_named(epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], xid xid8)
  RETURNS text[]
  LANGUAGE plpgsql
  STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   c_steps constant integer := 100;
+  c_modules constant integer := 20000;
   v_named constant bigint[] := array(
     select module_cache._module_hash(n.realm, n.path) from unnest(named_realms, named_paths) n (realm, path));
   v_looked_at bigint[] := '{}';
@@ -2364,17 +2426,23 @@ begin
       return array(select jsonb_array_elements_text(v_way));
     end if;
     v_looked_at := v_looked_at || v_hashes;
-    select array_agg(s.hash), array_agg(s.way)
+    exit when cardinality(v_looked_at) > c_modules;
+    select array_agg(s.hash), array_agg(v_ways[s.position] || to_jsonb(s.name))
     into v_hashes, v_ways
     from (
-      select distinct on (d.hash)
-        d.hash,
-        f.way || to_jsonb(module_cache._named_from(home, a.realm_url, a.canonical_path)) as way
-      from unnest(v_hashes, v_ways) f (hash, way)
-      join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
-      cross join unnest(a.depends_on) d (hash)
-      where d.hash in (select unnest(reached)) and d.hash not in (select unnest(v_looked_at))
-      order by d.hash, way
+      select t.hash, t.position, min(module_cache._named_from(home, a.realm_url, a.canonical_path) collate "C") as name
+      from (
+        select d.hash, min(f.position) as position
+        from unnest(v_hashes) with ordinality f (hash, position)
+        join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
+        cross join unnest(a.depends_on) d (hash)
+        where d.hash not in (select unnest(v_looked_at))
+        group by d.hash
+      ) t
+      join module_cache._artifacts a
+        on a.module_hash = v_hashes[t.position] and a.epoch = _way_to_named.epoch and t.hash = any (a.depends_on)
+      where exists (select from module_cache._generations g where g.key = t.hash and g.xid = _way_to_named.xid)
+      group by t.hash, t.position
     ) s;
     exit when v_hashes is null;
   end loop;
@@ -2478,7 +2546,16 @@ begin
   if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then
     return false;
   end if;
-  perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  begin
+    perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  exception
+    -- Who gets an error does not know of the lock, and would keep it as long as the session lasts.
+    when query_canceled then
+      perform pg_advisory_unlock(v_key);
+      raise;
+    when others then
+      null;
+  end;
   return true;
 end;
 $function$;
@@ -2552,7 +2629,7 @@ declare
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
-  v_claims text;
+  v_claims jsonb;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -2564,6 +2641,13 @@ begin
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
     order by 1);
+  select
+    jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
+      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
+        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end)))
+  into v_claims
+  from module_cache._named_claims() c
+  where c.realm_url = v_realm and c.canonical_path = explain.canonical_path;
 
   for v_artifact in
     select a.*
@@ -2623,16 +2707,19 @@ begin
       when v_artifact.expires_at <= clock_timestamp() then format('miss: expired %s ago', module_cache._time_since(v_artifact.expires_at))
       else 'miss: stored before the floor of garbage collection, or by a clock that was set back since'
     end;
-    select string_agg(
-      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
-        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end),
-      '')
-    into v_claims
-    from module_cache._named_claims() c
-    where c.realm_url = v_realm
-      and c.canonical_path = explain.canonical_path
-      and (v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant));
-    reason := reason || coalesce(v_claims, '');
+    reason := reason
+      || case
+        when v_artifact.realm_url || v_artifact.canonical_path <> v_realm || explain.canonical_path
+          then '; stored as ' || module_cache._named_from(v_realm, v_artifact.realm_url, v_artifact.canonical_path)
+        else ''
+      end
+      || coalesce(
+        (
+          select string_agg(c.description, '' order by c.kind, c.variant)
+          from jsonb_to_recordset(v_claims) c (kind text, variant text, description text)
+          where v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant)
+        ),
+        '');
     return next;
   end loop;
 end;
@@ -2931,8 +3018,8 @@ begin
   if not module_cache._holds_claim(v_key) then
     return false;
   end if;
-  perform module_cache._forget_claim(v_key);
   perform pg_advisory_unlock(v_key);
+  perform module_cache._forget_claim(v_key);
   if module_cache._may_notify() then
     perform pg_notify('module_cache_populated', v_key::text);
   end if;
@@ -3054,11 +3141,11 @@ comment on column put_xid of table module_cache._artifacts is 'The transaction t
 
 comment on column reads of view module_cache.peers is 'Answers in its last full minute.';
 
-comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what one process counts apart.';
+comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what is counted apart.';
 
 comment on column realm_url of table module_cache._generations is 'Null for everything.';
 
-comment on column realm_url of view module_cache.stats is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+comment on column realm_url of view module_cache.stats is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart, or the 2,000 of those that are gone.';
 
 comment on column rejected of view module_cache.stats is 'Products that put did not store; rejected_by says for which reason.';
 
@@ -3090,7 +3177,7 @@ comment on column written_by of table module_cache._epochs is 'The xmin of this 
 
 comment on column xid of table module_cache._generations is 'The top-level transaction that invalidated.';
 
-comment on function module_cache._add_activity(uuid,integer,module_cache._activity) is 'Adds to the row of a session, realm and kind.';
+comment on function module_cache._add_activity(uuid,integer,module_cache._activity) is 'Adds to the row of a session, realm and kind, or of all others, if the session has too many.';
 
 comment on function module_cache._advisory_locks() is 'The advisory locks of this database that sessions hold.';
 
@@ -3113,6 +3200,8 @@ comment on function module_cache._collect_garbage(interval,interval,integer,bool
 comment on function module_cache._collector_key() is 'The advisory lock of the one peer that collects garbage.';
 
 comment on function module_cache._counted() is 'What the view stats shows.';
+
+comment on function module_cache._counted_to(numeric) is 'A count without nulls and negative numbers, below 10^15.';
 
 comment on function module_cache._declared_key(text,text) is 'The normalised form of a declared dependency key; null if it is none.';
 
@@ -3238,11 +3327,11 @@ comment on function module_cache._untracking_statements(regclass,name) is 'The s
 
 comment on function module_cache._waiting_key(bigint) is 'The shared advisory lock of those who wait for the end of a claim.';
 
-comment on function module_cache._way_to_named(uuid,text,bigint[],text[],text[],bigint[]) is 'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
+comment on function module_cache._way_to_named(uuid,text,bigint[],text[],text[],xid8) is 'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
 
 comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
 
-comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
 

@@ -56,7 +56,7 @@ end;
 
 comment on function module_cache._holds_claim(bigint) is 'True if this session holds the claim.';
 
-/* Anything may go wrong here, from a full disk to a table that somebody has locked: it is only a name. */
+/* It waits for no table that somebody has locked, and claim ignores whatever goes wrong here: it is only a name. */
 create function module_cache._name_claim(
   claim_key bigint, realm_url text, canonical_path text, kind text, variant text)
   returns void
@@ -71,10 +71,9 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   insert into module_cache._claims
   values (claim_key, pg_backend_pid(), realm_url, canonical_path, kind, variant, clock_timestamp());
-exception when others then
-  null;
 end;
 $$;
 
@@ -95,6 +94,7 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   delete from module_cache._claims c
   where c.ctid = any (array(
     select o.ctid
@@ -124,13 +124,22 @@ begin
   if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then
     return false;
   end if;
-  perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  begin
+    perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  exception
+    -- Who gets an error does not know of the lock, and would keep it as long as the session lasts.
+    when query_canceled then
+      perform pg_advisory_unlock(v_key);
+      raise;
+    when others then
+      null;
+  end;
   return true;
 end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 create function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer
@@ -143,8 +152,8 @@ begin
   if not module_cache._holds_claim(v_key) then
     return false;
   end if;
-  perform module_cache._forget_claim(v_key);
   perform pg_advisory_unlock(v_key);
+  perform module_cache._forget_claim(v_key);
   if module_cache._may_notify() then
     perform pg_notify('module_cache_populated', v_key::text);
   end if;

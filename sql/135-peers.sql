@@ -89,13 +89,23 @@ create unlogged table module_cache._activity (
   updated_at timestamptz not null
 ) with (fillfactor = 50, vacuum_truncate = off);
 
-create index _activity_backend_pid on module_cache._activity (backend_pid);
+create index _activity_cell on module_cache._activity
+  (backend_pid, hashtextextended(kind || ' ' || coalesce(realm_url, ''), 0));
 
 comment on table module_cache._activity is
   'What each session, and in session 0 all that are gone, has served and produced in this life of the tables.';
-comment on column module_cache._activity.realm_url is 'Null for all that is beyond what one process counts apart.';
+comment on column module_cache._activity.realm_url is 'Null for all that is beyond what is counted apart.';
 comment on column module_cache._activity.production_ms is 'Time that its productions took together.';
 comment on column module_cache._activity.stale is 'Products that put did not store, as the other reasons of put beside it.';
+
+/* Whoever may read may report: no count may be so high that adding to it fails, for garbage collection adds them up. */
+create function module_cache._counted_to(count numeric) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select least(greatest(count, 0), 1e15)::bigint;
+end;
+
+comment on function module_cache._counted_to(numeric) is 'A count without nulls and negative numbers, below 10^15.';
 
 create function module_cache._add_activity(epoch uuid, backend_pid integer, activity module_cache._activity) returns void
   language plpgsql volatile parallel unsafe
@@ -104,19 +114,21 @@ create function module_cache._add_activity(epoch uuid, backend_pid integer, acti
   set enable_seqscan to off
   set jit to off
 as $$
+declare
+  c_rows constant integer := 2000;
 begin
   update module_cache._activity a
-  set l1_hits = a.l1_hits + activity.l1_hits,
-      l2_hits = a.l2_hits + activity.l2_hits,
-      misses = a.misses + activity.misses,
-      productions = a.productions + activity.productions,
-      production_ms = a.production_ms + activity.production_ms,
-      failures = a.failures + activity.failures,
-      coalesced = a.coalesced + activity.coalesced,
-      stale = a.stale + activity.stale,
-      other_epoch = a.other_epoch + activity.other_epoch,
-      older = a.older + activity.older,
-      contended = a.contended + activity.contended,
+  set l1_hits = module_cache._counted_to(a.l1_hits + activity.l1_hits),
+      l2_hits = module_cache._counted_to(a.l2_hits + activity.l2_hits),
+      misses = module_cache._counted_to(a.misses + activity.misses),
+      productions = module_cache._counted_to(a.productions + activity.productions),
+      production_ms = least(a.production_ms + activity.production_ms, 1e15),
+      failures = module_cache._counted_to(a.failures + activity.failures),
+      coalesced = module_cache._counted_to(a.coalesced + activity.coalesced),
+      stale = module_cache._counted_to(a.stale + activity.stale),
+      other_epoch = module_cache._counted_to(a.other_epoch + activity.other_epoch),
+      older = module_cache._counted_to(a.older + activity.older),
+      contended = module_cache._counted_to(a.contended + activity.contended),
       updated_at = clock_timestamp()
   where a.ctid = any (array(
     select o.ctid
@@ -125,35 +137,63 @@ begin
       and o.epoch = _add_activity.epoch
       and o.realm_url is not distinct from activity.realm_url
       and o.kind = activity.kind
+      and hashtextextended(o.kind || ' ' || coalesce(o.realm_url, ''), 0)
+        = hashtextextended(activity.kind || ' ' || coalesce(activity.realm_url, ''), 0)
     limit 1
     for update skip locked));
-  if not found then
-    activity.backend_pid := backend_pid;
-    activity.epoch := epoch;
-    activity.updated_at := clock_timestamp();
-    insert into module_cache._activity select activity.*;
+  if found then
+    return;
   end if;
+  -- A peer counts fewer apart, so what is beyond is no peer's doing, or that of years of realms that came and went.
+  if (activity.realm_url is not null or activity.kind <> 'any')
+    and c_rows <= (
+      select count(*) from (select from module_cache._activity o where o.backend_pid = _add_activity.backend_pid limit c_rows) o)
+  then
+    activity.realm_url := null;
+    activity.kind := 'any';
+    perform module_cache._add_activity(epoch, backend_pid, activity);
+    return;
+  end if;
+  activity.backend_pid := backend_pid;
+  activity.epoch := epoch;
+  activity.updated_at := clock_timestamp();
+  insert into module_cache._activity select activity.*;
 end;
 $$;
 
 comment on function module_cache._add_activity(uuid, integer, module_cache._activity) is
-  'Adds to the row of a session, realm and kind.';
+  'Adds to the row of a session, realm and kind, or of all others, if the session has too many.';
 
 create function module_cache._report_activity(epoch uuid, activity jsonb) returns void
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
-  v_row record;
+  v_entry jsonb;
+  v_activity module_cache._activity;
 begin
-  for v_row in
-    select jsonb_populate_record(
-      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
-      (e.entry->'counts')
-        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
-    from jsonb_array_elements(activity) e (entry)
+  for v_entry in
+    select e.entry from jsonb_array_elements(activity) e (entry)
   loop
-    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+    if (jsonb_typeof(v_entry->'counts') = 'object' and jsonb_typeof(v_entry->'kind') = 'string') is not true then
+      perform module_cache._raise('MC003', 'not what a peer can have done', format('entry: %s', left(v_entry::text, 200)),
+        'Pass objects with realm, kind and counts.');
+    end if;
+    v_activity := jsonb_populate_record(null::module_cache._activity, v_entry->'counts');
+    v_activity.realm_url := module_cache._realm(v_entry->>'realm');
+    v_activity.kind := left(v_entry->>'kind', 64);
+    v_activity.l1_hits := module_cache._counted_to(v_activity.l1_hits);
+    v_activity.l2_hits := module_cache._counted_to(v_activity.l2_hits);
+    v_activity.misses := module_cache._counted_to(v_activity.misses);
+    v_activity.productions := module_cache._counted_to(v_activity.productions);
+    v_activity.production_ms := least(greatest(v_activity.production_ms, 0), 1e15);
+    v_activity.failures := module_cache._counted_to(v_activity.failures);
+    v_activity.coalesced := module_cache._counted_to(v_activity.coalesced);
+    v_activity.stale := module_cache._counted_to(v_activity.stale);
+    v_activity.other_epoch := module_cache._counted_to(v_activity.other_epoch);
+    v_activity.older := module_cache._counted_to(v_activity.older);
+    v_activity.contended := module_cache._counted_to(v_activity.contended);
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_activity);
   end loop;
 end;
 $$;
@@ -176,7 +216,7 @@ begin
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
       'Pass the life of a token, "@" and a transaction id.');
   end if;
-  if about is null or octet_length(about::text) > 8000 then
+  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000) is not true then
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
@@ -191,6 +231,11 @@ begin
     return false;
   end if;
   v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  -- Whatever it says, an operator can still read what all others say.
+  v_peer.uptime_ms := least(greatest(v_peer.uptime_ms, 0), 1e13);
+  v_peer.heartbeat_ms := least(greatest(v_peer.heartbeat_ms, 0), 1e9);
+  v_peer.minute_reads := module_cache._counted_to(v_peer.minute_reads);
+  v_peer.minute_hits := least(module_cache._counted_to(v_peer.minute_hits), v_peer.minute_reads);
   v_peer.backend_pid := pg_backend_pid();
   v_peer.epoch := v_epoch;
   v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;

@@ -114,9 +114,11 @@ begin
       returning a.*
     )
     select
-      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
-        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
-        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, module_cache._counted_to(sum(g.l1_hits)), module_cache._counted_to(sum(g.l2_hits)),
+        module_cache._counted_to(sum(g.misses)), module_cache._counted_to(sum(g.productions)), sum(g.production_ms),
+        module_cache._counted_to(sum(g.failures)), module_cache._counted_to(sum(g.coalesced)), module_cache._counted_to(sum(g.stale)),
+        module_cache._counted_to(sum(g.other_epoch)), module_cache._counted_to(sum(g.older)), module_cache._counted_to(sum(g.contended)),
+        max(g.updated_at))::module_cache._activity as activity
     from gone g
     where g.epoch = _sweep_reports.epoch
     group by g.realm_url, g.kind

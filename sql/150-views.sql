@@ -102,6 +102,28 @@ declare
   v_now constant timestamptz := clock_timestamp();
 begin
   return query
+    with reports as materialized (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ), ahead as (
+      -- One look at the log for all peers: what stands behind a cursor in it is what that peer has not applied.
+      select
+        l.backend_pid,
+        count(l.invalidated_at) over w as transactions,
+        min(l.invalidated_at) over w as oldest
+      from (
+        select r.backend_pid, r.cursor as xid, null as invalidated_at from reports r
+        union all
+        select null, i.xid, min(i.invalidated_at)
+        from module_cache._invalidations i
+        where i.xid >= (select min(r.cursor) from reports r) and (i.epoch = v_epoch or i.epoch is null)
+        group by i.xid
+      ) l
+      where l.xid is not null
+      window w as (order by l.xid desc)
+    )
     select
       p.name,
       case
@@ -109,8 +131,8 @@ begin
         when p.broadcast = 'log' then 'polling'
         else 'listening'
       end,
-      m.transactions,
-      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      coalesce(a.transactions, 0),
+      coalesce(date_trunc('milliseconds', v_now - a.oldest), '0'),
       round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
       p.minute_reads,
       p.l1_entries,
@@ -119,12 +141,8 @@ begin
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
-    from (
-      select distinct on (r.backend_pid) r.*
-      from module_cache._peers r
-      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
-      order by r.backend_pid, r.reported_at desc
-    ) p
+    from reports p
+    left join ahead a on a.backend_pid = p.backend_pid
     left join pg_stat_activity s on s.pid = p.backend_pid
     cross join lateral (
       select
@@ -134,11 +152,6 @@ begin
           else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
         end as patience
     ) h
-    cross join lateral (
-      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
-      from module_cache._invalidations i
-      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
-    ) m
     order by p.name, p.process_id;
 end;
 $$;
@@ -178,22 +191,26 @@ begin
     with locks as materialized (
       select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
     ), sessions as materialized (
+      -- Sessions are given the numbers of those that are gone, whose reports are swept later.
       select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
       from pg_stat_activity s
-      left join module_cache._peers p on p.backend_pid = s.pid
-      order by s.pid, p.reported_at desc
+      left join module_cache._peers p
+        on p.backend_pid = s.pid
+        and (s.pid, module_cache._peer_key(s.pid)) in (select l.backend_pid, l.lock_key from locks l)
+      order by s.pid, p.reported_at desc nulls last
+    ), waits as materialized (
+      select l.lock_key, array_agg(w.name order by w.name) as names
+      from locks l
+      join sessions w on w.pid = l.backend_pid
+      where l.is_shared
+      group by l.lock_key
     )
     select distinct on (c.claim_key)
-      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
-      array(
-        select w.name
-        from locks l
-        join sessions w on w.pid = l.backend_pid
-        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
-        order by 1)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid, coalesce(w.names, '{}')
     from locks l
     join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
     join sessions s on s.pid = c.backend_pid
+    left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
     order by c.claim_key, c.claimed_at desc;
 end;
@@ -239,10 +256,12 @@ begin
       group by 1, 2
     ), done as (
       select
-        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
-        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
-        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
-        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+        d.realm_url, d.kind, module_cache._counted_to(sum(d.l1_hits)) as l1_hits,
+        module_cache._counted_to(sum(d.l2_hits)) as l2_hits, module_cache._counted_to(sum(d.misses)) as misses,
+        module_cache._counted_to(sum(d.productions)) as productions, sum(d.production_ms) as ms,
+        module_cache._counted_to(sum(d.failures)) as failures, module_cache._counted_to(sum(d.coalesced)) as coalesced,
+        module_cache._counted_to(sum(d.stale)) as stale, module_cache._counted_to(sum(d.other_epoch)) as other_epoch,
+        module_cache._counted_to(sum(d.older)) as older, module_cache._counted_to(sum(d.contended)) as contended
       from module_cache._activity d
       where d.epoch = v_epoch
       group by 1, 2
@@ -271,7 +290,7 @@ begin
         'contended', nullif(d.contended, 0)))
     from known k
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
-    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
     order by 5 desc, 1, 2;
 end;
@@ -287,7 +306,8 @@ from module_cache._counted() c;
 
 comment on view module_cache.stats is
   'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
-comment on column module_cache.stats.realm_url is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+comment on column module_cache.stats.realm_url is
+  'Null for what is beyond the 1,000 realms and kinds that a process counts apart, or the 2,000 of those that are gone.';
 comment on column module_cache.stats.artifacts is 'Stored, live or dead.';
 comment on column module_cache.stats.hits is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 comment on column module_cache.stats.misses is 'Reads that found nothing live.';

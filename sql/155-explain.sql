@@ -28,16 +28,21 @@ comment on function module_cache._named_from(text, text, text) is 'What a module
 
 /*
  * The shortest way along declared dependencies from an artifact to a module that a transaction named, over modules
- * that it reached; an empty array if the edges are no longer there. Nothing is looked at twice.
+ * that it reached; an empty array if the edges are no longer there, or are too many to look for long. Nothing is looked
+ * at twice.
  */
 create function module_cache._way_to_named(
-  epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], reached bigint[])
+  epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], xid xid8)
   returns text[]
   language plpgsql stable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set enable_seqscan to off
 as $$
 declare
   c_steps constant integer := 100;
+  c_modules constant integer := 20000;
   v_named constant bigint[] := array(
     select module_cache._module_hash(n.realm, n.path) from unnest(named_realms, named_paths) n (realm, path));
   v_looked_at bigint[] := '{}';
@@ -58,17 +63,23 @@ begin
       return array(select jsonb_array_elements_text(v_way));
     end if;
     v_looked_at := v_looked_at || v_hashes;
-    select array_agg(s.hash), array_agg(s.way)
+    exit when cardinality(v_looked_at) > c_modules;
+    select array_agg(s.hash), array_agg(v_ways[s.position] || to_jsonb(s.name))
     into v_hashes, v_ways
     from (
-      select distinct on (d.hash)
-        d.hash,
-        f.way || to_jsonb(module_cache._named_from(home, a.realm_url, a.canonical_path)) as way
-      from unnest(v_hashes, v_ways) f (hash, way)
-      join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
-      cross join unnest(a.depends_on) d (hash)
-      where d.hash in (select unnest(reached)) and d.hash not in (select unnest(v_looked_at))
-      order by d.hash, way
+      select t.hash, t.position, min(module_cache._named_from(home, a.realm_url, a.canonical_path) collate "C") as name
+      from (
+        select d.hash, min(f.position) as position
+        from unnest(v_hashes) with ordinality f (hash, position)
+        join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
+        cross join unnest(a.depends_on) d (hash)
+        where d.hash not in (select unnest(v_looked_at))
+        group by d.hash
+      ) t
+      join module_cache._artifacts a
+        on a.module_hash = v_hashes[t.position] and a.epoch = _way_to_named.epoch and t.hash = any (a.depends_on)
+      where exists (select from module_cache._generations g where g.key = t.hash and g.xid = _way_to_named.xid)
+      group by t.hash, t.position
     ) s;
     exit when v_hashes is null;
   end loop;
@@ -76,7 +87,7 @@ begin
 end;
 $$;
 
-comment on function module_cache._way_to_named(uuid, text, bigint[], text[], text[], bigint[]) is
+comment on function module_cache._way_to_named(uuid, text, bigint[], text[], text[], xid8) is
   'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
 
 /* What is known of one invalidation that reached a cover key. */
@@ -89,7 +100,6 @@ as $$
 declare
   v_named_realms text[];
   v_named_paths text[];
-  v_reached bigint[];
   v_who text;
 begin
   select i.* into log_entry
@@ -134,12 +144,7 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      v_reached := array(
-        select module_cache._module_hash(i.realm_url, r.path)
-        from module_cache._invalidations i
-        cross join unnest(i.canonical_paths) r (path)
-        where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null));
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, v_reached);
+      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -170,7 +175,7 @@ declare
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
-  v_claims text;
+  v_claims jsonb;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -182,6 +187,13 @@ begin
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
     order by 1);
+  select
+    jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
+      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
+        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end)))
+  into v_claims
+  from module_cache._named_claims() c
+  where c.realm_url = v_realm and c.canonical_path = explain.canonical_path;
 
   for v_artifact in
     select a.*
@@ -241,16 +253,19 @@ begin
       when v_artifact.expires_at <= clock_timestamp() then format('miss: expired %s ago', module_cache._time_since(v_artifact.expires_at))
       else 'miss: stored before the floor of garbage collection, or by a clock that was set back since'
     end;
-    select string_agg(
-      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
-        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end),
-      '')
-    into v_claims
-    from module_cache._named_claims() c
-    where c.realm_url = v_realm
-      and c.canonical_path = explain.canonical_path
-      and (v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant));
-    reason := reason || coalesce(v_claims, '');
+    reason := reason
+      || case
+        when v_artifact.realm_url || v_artifact.canonical_path <> v_realm || explain.canonical_path
+          then '; stored as ' || module_cache._named_from(v_realm, v_artifact.realm_url, v_artifact.canonical_path)
+        else ''
+      end
+      || coalesce(
+        (
+          select string_agg(c.description, '' order by c.kind, c.variant)
+          from jsonb_to_recordset(v_claims) c (kind text, variant text, description text)
+          where v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant)
+        ),
+        '');
     return next;
   end loop;
 end;

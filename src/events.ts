@@ -53,10 +53,11 @@ export type CacheEmitter = EventEmitter<CacheEvents>;
 export function createEmitter(observe: Activity['observe'] = () => {}): CacheEmitter {
   const emitter: CacheEmitter = new EventEmitter<CacheEvents>();
   const emit = emitter.emit.bind(emitter) as (...args: unknown[]) => boolean;
-  emitter.emit = ((event: keyof CacheEvents, payload: never) => {
+  emitter.emit = ((event: keyof CacheEvents, payload: never, ...more: unknown[]) => {
     observe(event, payload);
     try {
-      return emit(event, payload);
+      // Of its own events, newListener and removeListener, Node says more.
+      return emit(event, payload, ...more);
     } catch (error) {
       process.nextTick(() => {
         throw error;

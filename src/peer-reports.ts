@@ -38,6 +38,8 @@ const FIRST_CHECK_MS = 2_000;
 /** A report costs a transaction id, and with each of them all others need less: an idle fleet must come to rest. */
 const IDLE_MS = 60_000;
 const CALL_TIMEOUT_MS = 5_000;
+/** One takes a hundred realms and kinds, and there are a thousand at most. */
+const LAST_REPORTS = 11;
 
 export function createPeerReports(options: PeerReportsOptions): PeerReports {
   const { session, coherence, flights, events, activity, memory } = options;
@@ -91,14 +93,16 @@ export function createPeerReports(options: PeerReportsOptions): PeerReports {
     };
   }
 
-  async function report(): Promise<void> {
+  /** False if there was nothing to say, or nobody to say it to. */
+  async function report(): Promise<boolean> {
     const needed = needs();
     activity.tick();
-    if (needed === undefined || !session.connected || !isDue(needed.life, needed.xmin, needed.xmax)) return;
+    if (needed === undefined || !session.connected || !isDue(needed.life, needed.xmin, needed.xmax))
+      return false;
     const { generation } = session;
     if (allowedFor !== generation) {
       const signature = '_report_peer(text, jsonb, jsonb)';
-      if (!(await session.run((sql) => calls.mayCall(sql, signature), CALL_TIMEOUT_MS))) return;
+      if (!(await session.run((sql) => calls.mayCall(sql, signature), CALL_TIMEOUT_MS))) return false;
       allowedFor = generation;
     }
     const { life, xmin, xmax } = needed;
@@ -109,6 +113,7 @@ export function createPeerReports(options: PeerReportsOptions): PeerReports {
       CALL_TIMEOUT_MS,
     );
     if (taken) reported = { generation, life, xmin, xmax, at: performance.now() };
+    return taken;
   }
 
   function schedule(withinMs: number): void {
@@ -133,7 +138,9 @@ export function createPeerReports(options: PeerReportsOptions): PeerReports {
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      if (activity.changed && allowedFor === session.generation) await report().catch(() => {});
+      for (let reports = 0; activity.changed && reports < LAST_REPORTS; reports += 1) {
+        if (!(await report().catch(() => false))) return;
+      }
     },
   };
 }

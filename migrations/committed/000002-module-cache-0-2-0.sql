@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:2f1911a19a07e38aab27f113bfab5eb03fd6cefb
+--! Hash: sha1:bd598f926acc1bda789c63a4cdd9528c28ae4df6
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1081,7 +1081,7 @@ create index _claims_claim_key on module_cache._claims (claim_key);
 comment on table module_cache._claims is
   'What claims are called. A row counts while its session holds the lock.';
 
-/* Anything may go wrong here, from a full disk to a table that somebody has locked: it is only a name. */
+/* It waits for no table that somebody has locked, and claim ignores whatever goes wrong here: it is only a name. */
 create function module_cache._name_claim(
   claim_key bigint, realm_url text, canonical_path text, kind text, variant text)
   returns void
@@ -1096,10 +1096,9 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   insert into module_cache._claims
   values (claim_key, pg_backend_pid(), realm_url, canonical_path, kind, variant, clock_timestamp());
-exception when others then
-  null;
 end;
 $$;
 
@@ -1120,6 +1119,7 @@ begin
   then
     return;
   end if;
+  lock table module_cache._claims in row exclusive mode nowait;
   delete from module_cache._claims c
   where c.ctid = any (array(
     select o.ctid
@@ -1149,13 +1149,22 @@ begin
   if module_cache._holds_claim(v_key) or not pg_try_advisory_lock(v_key) then
     return false;
   end if;
-  perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  begin
+    perform module_cache._name_claim(v_key, module_cache._realm(realm_url), canonical_path, kind, variant);
+  exception
+    -- Who gets an error does not know of the lock, and would keep it as long as the session lasts.
+    when query_canceled then
+      perform pg_advisory_unlock(v_key);
+      raise;
+    when others then
+      null;
+  end;
   return true;
 end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
 
 create or replace function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer
@@ -1168,8 +1177,8 @@ begin
   if not module_cache._holds_claim(v_key) then
     return false;
   end if;
-  perform module_cache._forget_claim(v_key);
   perform pg_advisory_unlock(v_key);
+  perform module_cache._forget_claim(v_key);
   if module_cache._may_notify() then
     perform pg_notify('module_cache_populated', v_key::text);
   end if;
@@ -1313,13 +1322,23 @@ create unlogged table module_cache._activity (
   updated_at timestamptz not null
 ) with (fillfactor = 50, vacuum_truncate = off);
 
-create index _activity_backend_pid on module_cache._activity (backend_pid);
+create index _activity_cell on module_cache._activity
+  (backend_pid, hashtextextended(kind || ' ' || coalesce(realm_url, ''), 0));
 
 comment on table module_cache._activity is
   'What each session, and in session 0 all that are gone, has served and produced in this life of the tables.';
-comment on column module_cache._activity.realm_url is 'Null for all that is beyond what one process counts apart.';
+comment on column module_cache._activity.realm_url is 'Null for all that is beyond what is counted apart.';
 comment on column module_cache._activity.production_ms is 'Time that its productions took together.';
 comment on column module_cache._activity.stale is 'Products that put did not store, as the other reasons of put beside it.';
+
+/* Whoever may read may report: no count may be so high that adding to it fails, for garbage collection adds them up. */
+create function module_cache._counted_to(count numeric) returns bigint
+  language sql immutable parallel safe
+begin atomic
+  select least(greatest(count, 0), 1e15)::bigint;
+end;
+
+comment on function module_cache._counted_to(numeric) is 'A count without nulls and negative numbers, below 10^15.';
 
 create function module_cache._add_activity(epoch uuid, backend_pid integer, activity module_cache._activity) returns void
   language plpgsql volatile parallel unsafe
@@ -1328,19 +1347,21 @@ create function module_cache._add_activity(epoch uuid, backend_pid integer, acti
   set enable_seqscan to off
   set jit to off
 as $$
+declare
+  c_rows constant integer := 2000;
 begin
   update module_cache._activity a
-  set l1_hits = a.l1_hits + activity.l1_hits,
-      l2_hits = a.l2_hits + activity.l2_hits,
-      misses = a.misses + activity.misses,
-      productions = a.productions + activity.productions,
-      production_ms = a.production_ms + activity.production_ms,
-      failures = a.failures + activity.failures,
-      coalesced = a.coalesced + activity.coalesced,
-      stale = a.stale + activity.stale,
-      other_epoch = a.other_epoch + activity.other_epoch,
-      older = a.older + activity.older,
-      contended = a.contended + activity.contended,
+  set l1_hits = module_cache._counted_to(a.l1_hits + activity.l1_hits),
+      l2_hits = module_cache._counted_to(a.l2_hits + activity.l2_hits),
+      misses = module_cache._counted_to(a.misses + activity.misses),
+      productions = module_cache._counted_to(a.productions + activity.productions),
+      production_ms = least(a.production_ms + activity.production_ms, 1e15),
+      failures = module_cache._counted_to(a.failures + activity.failures),
+      coalesced = module_cache._counted_to(a.coalesced + activity.coalesced),
+      stale = module_cache._counted_to(a.stale + activity.stale),
+      other_epoch = module_cache._counted_to(a.other_epoch + activity.other_epoch),
+      older = module_cache._counted_to(a.older + activity.older),
+      contended = module_cache._counted_to(a.contended + activity.contended),
       updated_at = clock_timestamp()
   where a.ctid = any (array(
     select o.ctid
@@ -1349,35 +1370,63 @@ begin
       and o.epoch = _add_activity.epoch
       and o.realm_url is not distinct from activity.realm_url
       and o.kind = activity.kind
+      and hashtextextended(o.kind || ' ' || coalesce(o.realm_url, ''), 0)
+        = hashtextextended(activity.kind || ' ' || coalesce(activity.realm_url, ''), 0)
     limit 1
     for update skip locked));
-  if not found then
-    activity.backend_pid := backend_pid;
-    activity.epoch := epoch;
-    activity.updated_at := clock_timestamp();
-    insert into module_cache._activity select activity.*;
+  if found then
+    return;
   end if;
+  -- A peer counts fewer apart, so what is beyond is no peer's doing, or that of years of realms that came and went.
+  if (activity.realm_url is not null or activity.kind <> 'any')
+    and c_rows <= (
+      select count(*) from (select from module_cache._activity o where o.backend_pid = _add_activity.backend_pid limit c_rows) o)
+  then
+    activity.realm_url := null;
+    activity.kind := 'any';
+    perform module_cache._add_activity(epoch, backend_pid, activity);
+    return;
+  end if;
+  activity.backend_pid := backend_pid;
+  activity.epoch := epoch;
+  activity.updated_at := clock_timestamp();
+  insert into module_cache._activity select activity.*;
 end;
 $$;
 
 comment on function module_cache._add_activity(uuid, integer, module_cache._activity) is
-  'Adds to the row of a session, realm and kind.';
+  'Adds to the row of a session, realm and kind, or of all others, if the session has too many.';
 
 create function module_cache._report_activity(epoch uuid, activity jsonb) returns void
   language plpgsql volatile parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
-  v_row record;
+  v_entry jsonb;
+  v_activity module_cache._activity;
 begin
-  for v_row in
-    select jsonb_populate_record(
-      '(0,,,,0,0,0,0,0,0,0,0,0,0,0,)'::module_cache._activity,
-      (e.entry->'counts')
-        || jsonb_build_object('realm_url', module_cache._realm(e.entry->>'realm'), 'kind', left(e.entry->>'kind', 64))) as activity
-    from jsonb_array_elements(activity) e (entry)
+  for v_entry in
+    select e.entry from jsonb_array_elements(activity) e (entry)
   loop
-    perform module_cache._add_activity(epoch, pg_backend_pid(), v_row.activity);
+    if (jsonb_typeof(v_entry->'counts') = 'object' and jsonb_typeof(v_entry->'kind') = 'string') is not true then
+      perform module_cache._raise('MC003', 'not what a peer can have done', format('entry: %s', left(v_entry::text, 200)),
+        'Pass objects with realm, kind and counts.');
+    end if;
+    v_activity := jsonb_populate_record(null::module_cache._activity, v_entry->'counts');
+    v_activity.realm_url := module_cache._realm(v_entry->>'realm');
+    v_activity.kind := left(v_entry->>'kind', 64);
+    v_activity.l1_hits := module_cache._counted_to(v_activity.l1_hits);
+    v_activity.l2_hits := module_cache._counted_to(v_activity.l2_hits);
+    v_activity.misses := module_cache._counted_to(v_activity.misses);
+    v_activity.productions := module_cache._counted_to(v_activity.productions);
+    v_activity.production_ms := least(greatest(v_activity.production_ms, 0), 1e15);
+    v_activity.failures := module_cache._counted_to(v_activity.failures);
+    v_activity.coalesced := module_cache._counted_to(v_activity.coalesced);
+    v_activity.stale := module_cache._counted_to(v_activity.stale);
+    v_activity.other_epoch := module_cache._counted_to(v_activity.other_epoch);
+    v_activity.older := module_cache._counted_to(v_activity.older);
+    v_activity.contended := module_cache._counted_to(v_activity.contended);
+    perform module_cache._add_activity(epoch, pg_backend_pid(), v_activity);
   end loop;
 end;
 $$;
@@ -1400,7 +1449,7 @@ begin
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
       'Pass the life of a token, "@" and a transaction id.');
   end if;
-  if about is null or octet_length(about::text) > 8000 then
+  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000) is not true then
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
       'Pass a JSON object of at most 8,000 bytes.');
   end if;
@@ -1415,6 +1464,11 @@ begin
     return false;
   end if;
   v_peer := jsonb_populate_record(null::module_cache._peers, about);
+  -- Whatever it says, an operator can still read what all others say.
+  v_peer.uptime_ms := least(greatest(v_peer.uptime_ms, 0), 1e13);
+  v_peer.heartbeat_ms := least(greatest(v_peer.heartbeat_ms, 0), 1e9);
+  v_peer.minute_reads := module_cache._counted_to(v_peer.minute_reads);
+  v_peer.minute_hits := least(module_cache._counted_to(v_peer.minute_hits), v_peer.minute_reads);
   v_peer.backend_pid := pg_backend_pid();
   v_peer.epoch := v_epoch;
   v_peer.needs := split_part(_report_peer.needs, '@', 2)::xid8;
@@ -1584,9 +1638,11 @@ begin
       returning a.*
     )
     select
-      (0, _sweep_reports.epoch, g.realm_url, g.kind, sum(g.l1_hits), sum(g.l2_hits), sum(g.misses),
-        sum(g.productions), sum(g.production_ms), sum(g.failures), sum(g.coalesced), sum(g.stale),
-        sum(g.other_epoch), sum(g.older), sum(g.contended), max(g.updated_at))::module_cache._activity as activity
+      (0, _sweep_reports.epoch, g.realm_url, g.kind, module_cache._counted_to(sum(g.l1_hits)), module_cache._counted_to(sum(g.l2_hits)),
+        module_cache._counted_to(sum(g.misses)), module_cache._counted_to(sum(g.productions)), sum(g.production_ms),
+        module_cache._counted_to(sum(g.failures)), module_cache._counted_to(sum(g.coalesced)), module_cache._counted_to(sum(g.stale)),
+        module_cache._counted_to(sum(g.other_epoch)), module_cache._counted_to(sum(g.older)), module_cache._counted_to(sum(g.contended)),
+        max(g.updated_at))::module_cache._activity as activity
     from gone g
     where g.epoch = _sweep_reports.epoch
     group by g.realm_url, g.kind
@@ -1838,6 +1894,28 @@ declare
   v_now constant timestamptz := clock_timestamp();
 begin
   return query
+    with reports as materialized (
+      select distinct on (r.backend_pid) r.*
+      from module_cache._peers r
+      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
+      order by r.backend_pid, r.reported_at desc
+    ), ahead as (
+      -- One look at the log for all peers: what stands behind a cursor in it is what that peer has not applied.
+      select
+        l.backend_pid,
+        count(l.invalidated_at) over w as transactions,
+        min(l.invalidated_at) over w as oldest
+      from (
+        select r.backend_pid, r.cursor as xid, null as invalidated_at from reports r
+        union all
+        select null, i.xid, min(i.invalidated_at)
+        from module_cache._invalidations i
+        where i.xid >= (select min(r.cursor) from reports r) and (i.epoch = v_epoch or i.epoch is null)
+        group by i.xid
+      ) l
+      where l.xid is not null
+      window w as (order by l.xid desc)
+    )
     select
       p.name,
       case
@@ -1845,8 +1923,8 @@ begin
         when p.broadcast = 'log' then 'polling'
         else 'listening'
       end,
-      m.transactions,
-      coalesce(date_trunc('milliseconds', v_now - m.oldest), '0'),
+      coalesce(a.transactions, 0),
+      coalesce(date_trunc('milliseconds', v_now - a.oldest), '0'),
       round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
       p.minute_reads,
       p.l1_entries,
@@ -1855,12 +1933,8 @@ begin
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
-    from (
-      select distinct on (r.backend_pid) r.*
-      from module_cache._peers r
-      where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
-      order by r.backend_pid, r.reported_at desc
-    ) p
+    from reports p
+    left join ahead a on a.backend_pid = p.backend_pid
     left join pg_stat_activity s on s.pid = p.backend_pid
     cross join lateral (
       select
@@ -1870,11 +1944,6 @@ begin
           else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
         end as patience
     ) h
-    cross join lateral (
-      select count(distinct i.xid) as transactions, min(i.invalidated_at) as oldest
-      from module_cache._invalidations i
-      where i.xid >= p.cursor and (i.epoch = v_epoch or i.epoch is null)
-    ) m
     order by p.name, p.process_id;
 end;
 $$;
@@ -1914,22 +1983,26 @@ begin
     with locks as materialized (
       select l.lock_key, l.backend_pid, l.is_shared from module_cache._advisory_locks() l
     ), sessions as materialized (
+      -- Sessions are given the numbers of those that are gone, whose reports are swept later.
       select distinct on (s.pid) s.pid, coalesce(p.name, nullif(s.application_name, ''), 'session ' || s.pid) as name
       from pg_stat_activity s
-      left join module_cache._peers p on p.backend_pid = s.pid
-      order by s.pid, p.reported_at desc
+      left join module_cache._peers p
+        on p.backend_pid = s.pid
+        and (s.pid, module_cache._peer_key(s.pid)) in (select l.backend_pid, l.lock_key from locks l)
+      order by s.pid, p.reported_at desc nulls last
+    ), waits as materialized (
+      select l.lock_key, array_agg(w.name order by w.name) as names
+      from locks l
+      join sessions w on w.pid = l.backend_pid
+      where l.is_shared
+      group by l.lock_key
     )
     select distinct on (c.claim_key)
-      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid,
-      array(
-        select w.name
-        from locks l
-        join sessions w on w.pid = l.backend_pid
-        where l.is_shared and l.lock_key = module_cache._waiting_key(c.claim_key)
-        order by 1)
+      c.realm_url, c.canonical_path, c.kind, c.variant, c.claimed_at, s.name, c.backend_pid, coalesce(w.names, '{}')
     from locks l
     join module_cache._claims c on c.claim_key = l.lock_key and c.backend_pid = l.backend_pid
     join sessions s on s.pid = c.backend_pid
+    left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
     order by c.claim_key, c.claimed_at desc;
 end;
@@ -1975,10 +2048,12 @@ begin
       group by 1, 2
     ), done as (
       select
-        d.realm_url, d.kind, sum(d.l1_hits)::bigint as l1_hits, sum(d.l2_hits)::bigint as l2_hits,
-        sum(d.misses)::bigint as misses, sum(d.productions)::bigint as productions, sum(d.production_ms) as ms,
-        sum(d.failures)::bigint as failures, sum(d.coalesced)::bigint as coalesced, sum(d.stale)::bigint as stale,
-        sum(d.other_epoch)::bigint as other_epoch, sum(d.older)::bigint as older, sum(d.contended)::bigint as contended
+        d.realm_url, d.kind, module_cache._counted_to(sum(d.l1_hits)) as l1_hits,
+        module_cache._counted_to(sum(d.l2_hits)) as l2_hits, module_cache._counted_to(sum(d.misses)) as misses,
+        module_cache._counted_to(sum(d.productions)) as productions, sum(d.production_ms) as ms,
+        module_cache._counted_to(sum(d.failures)) as failures, module_cache._counted_to(sum(d.coalesced)) as coalesced,
+        module_cache._counted_to(sum(d.stale)) as stale, module_cache._counted_to(sum(d.other_epoch)) as other_epoch,
+        module_cache._counted_to(sum(d.older)) as older, module_cache._counted_to(sum(d.contended)) as contended
       from module_cache._activity d
       where d.epoch = v_epoch
       group by 1, 2
@@ -2007,7 +2082,7 @@ begin
         'contended', nullif(d.contended, 0)))
     from known k
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
-    left join done d on d.realm_url is not distinct from k.realm_url and d.kind = k.kind
+    left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
     order by 5 desc, 1, 2;
 end;
@@ -2023,7 +2098,8 @@ from module_cache._counted() c;
 
 comment on view module_cache.stats is
   'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
-comment on column module_cache.stats.realm_url is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart.';
+comment on column module_cache.stats.realm_url is
+  'Null for what is beyond the 1,000 realms and kinds that a process counts apart, or the 2,000 of those that are gone.';
 comment on column module_cache.stats.artifacts is 'Stored, live or dead.';
 comment on column module_cache.stats.hits is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 comment on column module_cache.stats.misses is 'Reads that found nothing live.';
@@ -2064,16 +2140,21 @@ comment on function module_cache._named_from(text, text, text) is 'What a module
 
 /*
  * The shortest way along declared dependencies from an artifact to a module that a transaction named, over modules
- * that it reached; an empty array if the edges are no longer there. Nothing is looked at twice.
+ * that it reached; an empty array if the edges are no longer there, or are too many to look for long. Nothing is looked
+ * at twice.
  */
 create function module_cache._way_to_named(
-  epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], reached bigint[])
+  epoch uuid, home text, depends_on bigint[], named_realms text[], named_paths text[], xid xid8)
   returns text[]
   language plpgsql stable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
+  set enable_hashjoin to off
+  set enable_mergejoin to off
+  set enable_seqscan to off
 as $$
 declare
   c_steps constant integer := 100;
+  c_modules constant integer := 20000;
   v_named constant bigint[] := array(
     select module_cache._module_hash(n.realm, n.path) from unnest(named_realms, named_paths) n (realm, path));
   v_looked_at bigint[] := '{}';
@@ -2094,17 +2175,23 @@ begin
       return array(select jsonb_array_elements_text(v_way));
     end if;
     v_looked_at := v_looked_at || v_hashes;
-    select array_agg(s.hash), array_agg(s.way)
+    exit when cardinality(v_looked_at) > c_modules;
+    select array_agg(s.hash), array_agg(v_ways[s.position] || to_jsonb(s.name))
     into v_hashes, v_ways
     from (
-      select distinct on (d.hash)
-        d.hash,
-        f.way || to_jsonb(module_cache._named_from(home, a.realm_url, a.canonical_path)) as way
-      from unnest(v_hashes, v_ways) f (hash, way)
-      join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
-      cross join unnest(a.depends_on) d (hash)
-      where d.hash in (select unnest(reached)) and d.hash not in (select unnest(v_looked_at))
-      order by d.hash, way
+      select t.hash, t.position, min(module_cache._named_from(home, a.realm_url, a.canonical_path) collate "C") as name
+      from (
+        select d.hash, min(f.position) as position
+        from unnest(v_hashes) with ordinality f (hash, position)
+        join module_cache._artifacts a on a.module_hash = f.hash and a.epoch = _way_to_named.epoch
+        cross join unnest(a.depends_on) d (hash)
+        where d.hash not in (select unnest(v_looked_at))
+        group by d.hash
+      ) t
+      join module_cache._artifacts a
+        on a.module_hash = v_hashes[t.position] and a.epoch = _way_to_named.epoch and t.hash = any (a.depends_on)
+      where exists (select from module_cache._generations g where g.key = t.hash and g.xid = _way_to_named.xid)
+      group by t.hash, t.position
     ) s;
     exit when v_hashes is null;
   end loop;
@@ -2112,7 +2199,7 @@ begin
 end;
 $$;
 
-comment on function module_cache._way_to_named(uuid, text, bigint[], text[], text[], bigint[]) is
+comment on function module_cache._way_to_named(uuid, text, bigint[], text[], text[], xid8) is
   'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
 
 /* What is known of one invalidation that reached a cover key. */
@@ -2125,7 +2212,6 @@ as $$
 declare
   v_named_realms text[];
   v_named_paths text[];
-  v_reached bigint[];
   v_who text;
 begin
   select i.* into log_entry
@@ -2170,12 +2256,7 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      v_reached := array(
-        select module_cache._module_hash(i.realm_url, r.path)
-        from module_cache._invalidations i
-        cross join unnest(i.canonical_paths) r (path)
-        where i.xid = generation.xid and (i.epoch = _describe_invalidation.epoch or i.epoch is null));
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, v_reached);
+      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -2206,7 +2287,7 @@ declare
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
-  v_claims text;
+  v_claims jsonb;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -2218,6 +2299,13 @@ begin
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
     order by 1);
+  select
+    jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
+      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
+        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end)))
+  into v_claims
+  from module_cache._named_claims() c
+  where c.realm_url = v_realm and c.canonical_path = explain.canonical_path;
 
   for v_artifact in
     select a.*
@@ -2277,16 +2365,19 @@ begin
       when v_artifact.expires_at <= clock_timestamp() then format('miss: expired %s ago', module_cache._time_since(v_artifact.expires_at))
       else 'miss: stored before the floor of garbage collection, or by a clock that was set back since'
     end;
-    select string_agg(
-      format('; being produced by %s for %s%s', c.producer, module_cache._time_since(c.claimed_at),
-        case when cardinality(c.waiting) > 0 then format(', awaited by %s', array_to_string(c.waiting, ', ')) else '' end),
-      '')
-    into v_claims
-    from module_cache._named_claims() c
-    where c.realm_url = v_realm
-      and c.canonical_path = explain.canonical_path
-      and (v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant));
-    reason := reason || coalesce(v_claims, '');
+    reason := reason
+      || case
+        when v_artifact.realm_url || v_artifact.canonical_path <> v_realm || explain.canonical_path
+          then '; stored as ' || module_cache._named_from(v_realm, v_artifact.realm_url, v_artifact.canonical_path)
+        else ''
+      end
+      || coalesce(
+        (
+          select string_agg(c.description, '' order by c.kind, c.variant)
+          from jsonb_to_recordset(v_claims) c (kind text, variant text, description text)
+          where v_artifact.kind is null or (c.kind, c.variant) = (v_artifact.kind, v_artifact.variant)
+        ),
+        '');
     return next;
   end loop;
 end;

@@ -178,6 +178,34 @@ test('what was done until the end is said at the end', async () => {
   expect(done).toEqual([{ realm: id.realm, kind: id.kind, counts: { coalesced: 1 } }]);
 });
 
+test('also of a process that ends before its first report was due, and of any number of realms', async () => {
+  const { activity, done, asked } = open();
+  for (let n = 0; n < 1_100; n += 1) {
+    activity.observe('miss', {
+      id: { realm: `https://example.com/${n}/`, path: 'a.ts', kind: 'transpile', variant: '' },
+    });
+  }
+  await reports.stop();
+  expect(done).toHaveLength(1_001);
+  expect(asked()).toBe(1);
+});
+
+test('an end without anything to say, on an older schema or without a connection is at once', async () => {
+  const nothing = open();
+  await reports.stop();
+  expect(nothing.asked()).toBe(0);
+  const id = { realm: 'https://example.com/', path: 'a.ts', kind: 'transpile', variant: '' };
+  const older = open({ allowed: false });
+  older.activity.observe('miss', { id });
+  await reports.stop();
+  expect([older.done, older.asked()]).toEqual([[], 1]);
+  const away = open();
+  away.activity.observe('miss', { id });
+  away.session.connected = false;
+  await reports.stop();
+  expect(away.asked()).toBe(0);
+});
+
 test('a new connection, or a new life, has to be told at once', async () => {
   const { reported, session, state } = open();
   await pass(2_000);

@@ -80,6 +80,15 @@ describe('a module that is stored', () => {
     }
   });
 
+  test('says which one it speaks of where several have the name', async () => {
+    await cache.publish('both.ts', 'x');
+    await cache.publish('both.gts', 'x');
+    expect((await explain('both.ts')).map(({ reason }) => reason.split('; ')[1])).toEqual([
+      'stored as both.gts',
+      undefined,
+    ]);
+  });
+
   test('names those that declared it, in other realms by their URL', async () => {
     await cache.publish('leaf.ts', 'x');
     await cache.publish('user.ts', 'x', { dependencies: ['leaf'] });
@@ -131,6 +140,42 @@ describe('a module that was invalidated', () => {
     ]);
     expect((await explain('lib.ts', OTHER_REALM))[0]?.through).toEqual(['deep\nname.ts']);
   });
+
+  test('through a long chain beside a large fan-out, at a cost that does not grow with what was reached', async () => {
+    // 30,000 modules that import the next one, as put would store them.
+    await cache.run(`
+      insert into module_cache._artifacts
+      select
+        '${REALM}', m.path, 'transpile', '', '', '{}', m.keys, false, null, e.epoch, pg_current_snapshot(),
+        pg_current_xact_id(), module_cache._module_hash('${REALM}', m.path), module_cache._realm_hash('${REALM}'),
+        module_cache._dependency_hashes('${REALM}', m.keys), clock_timestamp(), null
+      from module_cache._epoch() e,
+        (select i || '.ts' as path, array[(i + 1)::text] as keys from generate_series(1, 30000) i) m;
+      analyze module_cache._artifacts`);
+    const explained = async (path: string): Promise<{ through: unknown; ms: number }> => {
+      let ms = Number.POSITIVE_INFINITY;
+      let through: unknown;
+      for (let round = 0; round < 5; round += 1) {
+        const began = performance.now();
+        const rows = await cache.run(`select through from module_cache.explain('${REALM}', '${path}')`);
+        ms = Math.min(ms, performance.now() - began);
+        through = rows[0]?.through;
+      }
+      return { through, ms };
+    };
+    await psql.invalidate(['3.ts']);
+    const small = await explained('2.ts');
+    expect(small.through).toEqual(['3.ts']);
+    await psql.invalidate(['30000.ts']);
+    const large = await explained('29999.ts');
+    expect(large.through).toEqual(['30000.ts']);
+    expect(large.ms).toBeLessThan(10 * small.ms);
+    const middle = await explained('29950.ts');
+    expect(middle.through).toHaveLength(50);
+    expect(middle.through).toContain('30000.ts');
+    // Beyond a hundred steps it gives up.
+    expect(await explained('1.ts')).toMatchObject({ through: [] });
+  }, 60_000);
 
   test('through a dependency that no edge told of when it was invalidated', async () => {
     const token = await cache.token();

@@ -103,6 +103,72 @@ describe('claims', () => {
     expect(await claims()).toEqual([]);
   });
 
+  test('trap: nobody waits for a name, and a claim that was cancelled meanwhile is held by nobody', async () => {
+    const [keeper] = pair(db);
+    await keeper.begin();
+    await keeper.run('lock table module_cache._claims in access exclusive mode');
+    try {
+      await withSession(async (other) => {
+        await other.run(`set statement_timeout = '90ms'`);
+        expect(await other.claim('brief.ts')).toBe(true);
+        expect(await other.release('brief.ts')).toBe(true);
+      });
+    } finally {
+      await keeper.rollback();
+    }
+    await cache.run(`
+      create function public.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(60); end; $$;
+      create trigger slow before insert on module_cache._claims for each row execute function public.slow()`);
+    try {
+      await withSession(async (other) => {
+        await other.run(`set statement_timeout = '90ms'`);
+        await expect(other.claim('cancelled.ts')).rejects.toMatchObject({ code: '57014' });
+        await cache.run('drop trigger slow on module_cache._claims');
+        expect(await cache.claim('cancelled.ts')).toBe(true);
+        await cache.release('cancelled.ts');
+      });
+    } finally {
+      await cache.run('drop function public.slow cascade');
+    }
+  });
+
+  test('ten times as many claims and waits do not take a hundred times as long', async () => {
+    await withSession(async (other) => {
+      const shown = async (claims: number): Promise<number> => {
+        await other.run(`
+          select
+            module_cache.claim('${REALM}', 'm' || i, 'transpile', ''),
+            module_cache._show_waiting(module_cache._claim_key('${REALM}', 'm' || i, 'transpile', ''), true)
+          from generate_series(1, ${claims}) i`);
+        const began = performance.now();
+        const [row] = await cache.run('select count(*) as n, sum(waiting) as w from module_cache.claims');
+        const ms = performance.now() - began;
+        expect(Number(row?.n)).toBe(claims);
+        await other.run('select pg_advisory_unlock_all()');
+        await cache.run('delete from module_cache._claims');
+        return ms;
+      };
+      await shown(10);
+      const few = await shown(250);
+      expect(await shown(2_500)).toBeLessThan(50 * few);
+    });
+  }, 60_000);
+
+  test('a session is not called what the one was that had its number before', async () => {
+    await withSession(
+      async (other) => {
+        await cache.run(`
+          insert into module_cache._peers (backend_pid, epoch, needs, reported_at, role_name, application_name, name)
+          select ${await other.pid()}, e.epoch, '1', now(), 'x', 'x', 'long gone' from module_cache._epoch() e`);
+        await other.claim('a.ts');
+        expect(await claims()).toMatchObject([{ producer: 'newcomer' }]);
+        await report(other, { name: 'a peer' });
+        expect(await claims()).toMatchObject([{ producer: 'a peer' }]);
+      },
+      { application_name: 'newcomer' },
+    );
+  });
+
   test('who waits is shown while its session is there', async () => {
     const key = `module_cache._claim_key('${REALM}', 'slow.ts', 'transpile', '')`;
     await cache.claim('slow.ts');
@@ -255,6 +321,37 @@ describe('peers', () => {
     });
   });
 
+  test.each([
+    { uptime_ms: 1e300 },
+    { uptime_ms: -1e300, heartbeat_ms: -1e300 },
+    { uptime_ms: 'Infinity', heartbeat_ms: 'Infinity' },
+    { uptime_ms: 'NaN', heartbeat_ms: 'NaN' },
+    { minute_reads: -1, minute_hits: '9223372036854775807' },
+    { cursor: '18446744073709551615' },
+    { cursor: '0', l1_entries: -1, l1_bytes: '-9223372036854775808' },
+  ])('a peer that says %j does not keep operators from what others say', async (wrong) => {
+    await withSession(async (liar) => {
+      await withSession(async (peer) => {
+        await report(peer, about);
+        await report(liar, { name: 'liar', ...wrong });
+        expect(await peers()).toMatchObject([{ name: 'liar' }, { name: 'web 1', hit_rate: '99.5' }]);
+      });
+    });
+  });
+
+  test('each peer has its own distance from the end of the log', async () => {
+    const sessions = [session(db), session(db), session(db)];
+    try {
+      for (const [position, peer] of sessions.entries()) {
+        await report(peer, { name: `peer ${position}` });
+        await cache.invalidate(['a.ts']);
+      }
+      expect(await peers()).toMatchObject([{ behind: '3' }, { behind: '2' }, { behind: '1' }]);
+    } finally {
+      for (const peer of sessions) await peer.close();
+    }
+  });
+
   test('nobody can speak for another role or session', async () => {
     await withSession(async (peer) => {
       await report(peer, {
@@ -333,6 +430,56 @@ describe('stats', () => {
     await withSession((peer) => report(peer, {}, [entry]));
     expect(await stats()).toMatchObject([{ hits: '20', rejected: '4' }]);
   });
+
+  test('no count is so high that garbage collection or the view fails', async () => {
+    const most = '9223372036854775807';
+    const counts = { l1_hits: most, l2_hits: most, stale: most, older: most, misses: -5, failures: null };
+    const entry = { realm: REALM, kind: 'transpile', counts: { ...counts, production_ms: 1.7e308 } };
+    for (let life = 0; life < 3; life += 1) {
+      await withSession(async (peer) => {
+        await report(peer, {}, [entry]);
+        await report(peer, {}, [entry]);
+        expect(await stats()).toMatchObject([{ misses: '0', failures: '0' }]);
+      });
+    }
+    await cache.run(`update module_cache._activity set updated_at = updated_at - interval '2 minutes'`);
+    await cache.collect('1 hour');
+    expect(await rowsOf('_activity')).toBe(1);
+    expect(await stats()).toMatchObject([{ l1_hits: '1000000000000000', misses: '0' }]);
+  });
+
+  test('who reports ever new realms fills no disk', async () => {
+    for (let life = 0; life < 2; life += 1) {
+      await withSession((peer) =>
+        peer.run(`
+          select module_cache._report_peer(
+            (select e.life || '@' || pg_snapshot_xmin(pg_current_snapshot()) from module_cache._epoch() e),
+            '{}',
+            (
+              select jsonb_agg(jsonb_build_object(
+                'realm', format('https://%s.example/%s/%s/', ${life}, round, i), 'kind', 'x', 'counts', '{"misses": 1}'::jsonb))
+              from generate_series(1, 100) i
+            ))
+          from generate_series(1, 21) round`),
+      );
+    }
+    expect(await rowsOf('_activity')).toBe(2 * 2_001);
+    await cache.run(`update module_cache._activity set updated_at = updated_at - interval '2 minutes'`);
+    await cache.collect('1 hour');
+    expect(await rowsOf('_activity')).toBe(2_000 + 1);
+    const [row] = await cache.run('select sum(misses) as misses from module_cache.stats');
+    expect(row).toEqual({ misses: '4200' });
+  }, 60_000);
+
+  test.each([[1], [{ realm: null, kind: null, counts: {} }], [{ realm: null, kind: 'x', counts: 7 }], [{}]])(
+    'what nobody can have done is refused: %j',
+    async (entry) => {
+      await withSession((peer) =>
+        expect(report(peer, {}, [entry as object])).rejects.toMatchObject({ code: 'MC003' }),
+      );
+      expect(await stats()).toEqual([]);
+    },
+  );
 
   test('sessions add to rows of their own, and never wait for each other', async () => {
     const entry = { realm: REALM, kind: 'transpile', counts: { misses: 1 } };
