@@ -2402,6 +2402,7 @@ CREATE OR REPLACE FUNCTION module_cache._way_to_named(epoch uuid, home text, dep
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   c_steps constant integer := 100;

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:bd598f926acc1bda789c63a4cdd9528c28ae4df6
+--! Hash: sha1:df8b35c4634632dd3caecf49eaf7ebd6d17aada1
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -2151,6 +2151,7 @@ create function module_cache._way_to_named(
   set enable_hashjoin to off
   set enable_mergejoin to off
   set enable_seqscan to off
+  set jit to off
 as $$
 declare
   c_steps constant integer := 100;

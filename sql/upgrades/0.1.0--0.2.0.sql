@@ -2146,6 +2146,7 @@ create function module_cache._way_to_named(
   set enable_hashjoin to off
   set enable_mergejoin to off
   set enable_seqscan to off
+  set jit to off
 as $$
 declare
   c_steps constant integer := 100;
