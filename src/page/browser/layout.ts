@@ -1,0 +1,68 @@
+import type { GraphModel } from './graph-model.js';
+
+export interface LayoutRequest {
+  /** x and y of each node. */
+  readonly positions: Float32Array;
+  readonly edges: Uint32Array;
+  readonly budgetMs: number;
+}
+
+export interface LayoutStep {
+  readonly positions: Float32Array;
+  readonly isDone: boolean;
+}
+
+const BUDGET_MS = 4_000;
+/** What has its places already needs less. */
+const RENEWED_BUDGET_MS = 1_500;
+
+/** Where each module is, by its path. */
+export type Places = Map<string, { readonly x: number; readonly y: number }>;
+
+/**
+ * A place for each module to begin with: where it was; else near one that it imports; else with those of its folder.
+ */
+export function firstPlaces({ paths, dependencies }: GraphModel, known: Places): Float32Array {
+  const folders = [...new Set(paths.map(folderOf))].sort();
+  const radius = 10 * Math.sqrt(paths.length);
+  const positions = new Float32Array(2 * paths.length);
+  for (const [index, path] of paths.entries()) {
+    const importsOf = dependencies[index]?.find((other) => known.has(paths[other] as string));
+    const neighbour = importsOf === undefined ? undefined : known.get(paths[importsOf] as string);
+    const angle = (2 * Math.PI * folders.indexOf(folderOf(path))) / folders.length;
+    const near = neighbour ?? { x: radius * Math.cos(angle), y: radius * Math.sin(angle) };
+    // Golden angle: no two in the same place, and the same picture each time.
+    const turn = index * 2.399963;
+    const away = neighbour === undefined ? 0.3 * radius * Math.sqrt((index + 1) / paths.length) : radius / 50;
+    const place = known.get(path) ?? { x: near.x + away * Math.cos(turn), y: near.y + away * Math.sin(turn) };
+    positions.set([place.x, place.y], 2 * index);
+  }
+  return positions;
+}
+
+const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
+
+/** Lays the graph out in a worker, one graph at a time. */
+export function createLayout(onStep: (positions: Float32Array) => void): {
+  run(positions: Float32Array, edges: readonly number[], isRenewed: boolean): void;
+} {
+  let worker: Worker | undefined;
+  return {
+    run(positions, edges, isRenewed) {
+      worker?.terminate();
+      const started = new Worker('assets/layout-worker.js');
+      worker = started;
+      started.onmessage = ({ data }: MessageEvent<LayoutStep>) => {
+        if (worker !== started) return;
+        onStep(data.positions);
+        if (data.isDone) started.terminate();
+      };
+      const request: LayoutRequest = {
+        positions,
+        edges: Uint32Array.from(edges),
+        budgetMs: isRenewed ? RENEWED_BUDGET_MS : BUDGET_MS,
+      };
+      started.postMessage(request);
+    },
+  };
+}

@@ -1,0 +1,63 @@
+import uPlot from 'uplot';
+import type { RateSample } from '../messages.js';
+import { byId, colour, perFrame, prefersDark } from './dom.js';
+import { percent } from './format.js';
+
+const HEIGHT_PX = 190;
+const MAX_SAMPLES = 180;
+
+/** A line for what memory has answered, and one for what memory or the database has. */
+export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
+  const place = byId('rates');
+  const now = byId('rates-now');
+  let samples: readonly RateSample[] = [];
+
+  const axis = (): uPlot.Axis => ({
+    stroke: () => colour('quiet'),
+    grid: { stroke: () => colour('line'), width: 1 },
+    ticks: { show: false },
+  });
+  const line = (label: string, name: string): uPlot.Series => ({
+    label,
+    stroke: () => colour(name),
+    width: 2,
+    points: { size: 5 },
+    value: (_, value) => percent(value),
+  });
+  const chart = new uPlot(
+    {
+      width: place.clientWidth || 300,
+      height: HEIGHT_PX,
+      scales: { y: { range: [0, 100] } },
+      axes: [axis(), { ...axis(), size: 46, values: (_, values) => values.map((value) => `${value} %`) }],
+      series: [{ label: 'Time' }, line('Memory', 'memory'), line('Memory or database', 'cache')],
+    },
+    [[], [], []],
+    place,
+  );
+  const draw = perFrame(() => {
+    chart.setData([
+      samples.map(({ at }) => at / 1000),
+      samples.map(({ memory }) => memory),
+      samples.map(({ cache }) => cache),
+    ]);
+    const last = samples.findLast(({ memory }) => memory !== null);
+    now.textContent =
+      last === undefined
+        ? 'No reads yet since somebody watches.'
+        : `${percent(last.memory)} from memory, ${percent(last.cache)} from memory or the database.`;
+  });
+  new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: HEIGHT_PX })).observe(place);
+  prefersDark.addEventListener('change', () => chart.redraw());
+
+  return {
+    show(all) {
+      samples = all;
+      draw();
+    },
+    add(sample) {
+      samples = [...samples, sample].slice(-MAX_SAMPLES);
+      draw();
+    },
+  };
+}
