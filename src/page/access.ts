@@ -60,7 +60,7 @@ export function createAccess(
   }
 
   function knowsToken(request: Request): boolean {
-    const bearer = /^bearer +(\S+) *$/i.exec(request.headers.get('authorization') ?? '')?.[1];
+    const bearer = /^bearer +(.+?) *$/i.exec(request.headers.get('authorization') ?? '')?.[1];
     return bearer !== undefined && isSame(bearer, token as string);
   }
 

@@ -33,8 +33,11 @@ interface Viewer {
 export function createViewers({ maxViewers, maxBytes, maxAgeMs, onFirst, onNone }: ViewersOptions): Viewers {
   const viewers = new Set<Viewer>();
   const encoder = new TextEncoder();
+  // The JSON of Postgres has line breaks.
   const encode = (message: Message | string): Uint8Array<ArrayBuffer> =>
-    encoder.encode(`data: ${typeof message === 'string' ? message : JSON.stringify(message)}\n\n`);
+    encoder.encode(
+      `data: ${typeof message === 'string' ? message.replaceAll('\n', ' ') : JSON.stringify(message)}\n\n`,
+    );
 
   function remove(viewer: Viewer): void {
     if (viewers.delete(viewer) && viewers.size === 0) onNone();

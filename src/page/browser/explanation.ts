@@ -15,6 +15,10 @@ export function createExplanation(knownRealms: () => readonly string[]): {
   const place = byId('module');
   const heading = byId('module-heading');
   let asked = 0;
+  render(
+    html`<p class="empty">Search a module, or click one in the graph, to see why it is a hit or a miss.</p>`,
+    place,
+  );
 
   /** A key of another realm is a URL, of which the realm is the beginning. */
   function link(realm: string, key: string): TemplateResult | string {

@@ -3,6 +3,7 @@ const tenths = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
 
 export const count = (value: number | null): string => (value === null ? '–' : whole.format(value));
+export const decimal = (value: number): string => tenths.format(value);
 export const percent = (value: number | null): string => (value === null ? '–' : `${tenths.format(value)} %`);
 export const time = (at: string): string => clock.format(new Date(at));
 

@@ -2,11 +2,11 @@ import Graph from 'graphology';
 import Sigma from 'sigma';
 import type { NodeHoverDrawingFunction } from 'sigma/rendering';
 import { EdgeLineProgram } from 'sigma/rendering';
+import { type GraphModel, reach } from '../graph-model.js';
 import type { InvalidationRow, ModuleStatus } from '../messages.js';
 import { byId, colour, perFrame, prefersDark, prefersStillness } from './dom.js';
-import { type GraphModel, reach } from './graph-model.js';
 import { createLayout, firstPlaces, type Places } from './layout.js';
-import { createWaves } from './waves.js';
+import { createWaves, type Place } from './waves.js';
 
 export interface GraphView {
   show(model: GraphModel): void;
@@ -31,6 +31,10 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
   let selected: string | null = null;
   const places: Places = new Map();
   const changed = new Set<number>();
+
+  /** A graph is laid out about as wide as it is high; what it is shown in is not. */
+  const stretch = Math.min(2, Math.max(1, container.clientWidth / container.clientHeight));
+  const stretched = ({ x, y }: Place = { x: 0, y: 0 }): Place => ({ x: x * stretch, y });
 
   const palette = () => ({
     labelColor: { color: colour('text') },
@@ -58,7 +62,7 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
   container.append(canvas);
   const waves = createWaves(canvas, (index) => {
     const place = places.get(model?.paths[index] ?? '');
-    return place && sigma.graphToViewport(place);
+    return place && sigma.graphToViewport(stretched(place));
   });
 
   const layout = createLayout((positions) => {
@@ -66,7 +70,7 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
     for (const [index, path] of model.paths.entries())
       places.set(path, { x: positions[2 * index] as number, y: positions[2 * index + 1] as number });
     sigma.getGraph().updateEachNodeAttributes(
-      (path, attributes) => Object.assign(attributes, places.get(path)),
+      (path, attributes) => Object.assign(attributes, stretched(places.get(path))),
       // The reducers need not run again, nor anything but the places be read.
       { attributes: ['x', 'y'] },
     );
@@ -90,9 +94,9 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
     for (const [index, path] of model.paths.entries()) {
       const importers = model.dependents[index]?.length ?? 0;
       graph.addNode(path, {
-        ...places.get(path),
+        ...stretched(places.get(path)),
         label: path,
-        size: 2.5 + 1.2 * Math.log2(1 + importers),
+        size: 2 + 0.9 * Math.log2(1 + importers),
         color: shades[statuses[index] as ModuleStatus],
       });
     }

@@ -2,7 +2,7 @@ import { html, nothing, render, type TemplateResult } from 'lit-html';
 import { repeat } from 'lit-html/directives/repeat.js';
 import type { InvalidationRow } from '../messages.js';
 import { byId, perFrame } from './dom.js';
-import { count, plural, time } from './format.js';
+import { count, decimal, plural, time } from './format.js';
 import { linkTo } from './route.js';
 
 const SHOWN = 50;
@@ -30,7 +30,7 @@ export function createInvalidations(): {
     if (!isPaused) render(template(newest), place);
     const since = performance.now() - 10_000;
     times = times.filter((at) => at > since);
-    rate.textContent = times.length === 0 ? '' : `${count(times.length / 10)} a second`;
+    rate.textContent = times.length === 0 ? '' : `${decimal(times.length / 10)} a second`;
   }, DRAW_MS);
 
   function announce(): void {

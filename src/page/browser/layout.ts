@@ -1,4 +1,4 @@
-import type { GraphModel } from './graph-model.js';
+import type { GraphModel } from '../graph-model.js';
 
 export interface LayoutRequest {
   /** x and y of each node. */

@@ -1,7 +1,7 @@
 import { html, render } from 'lit-html';
+import type { GraphModel } from '../graph-model.js';
 import { byId, perFrame } from './dom.js';
 import { count } from './format.js';
-import type { GraphModel } from './graph-model.js';
 import { linkTo } from './route.js';
 
 const words = { live: 'cached', error: 'cached error', dead: 'invalidated' } as const;

@@ -1,9 +1,9 @@
 import { html, render } from 'lit-html';
+import { modelOf } from '../graph-model.js';
 import type { Fleet, InvalidationRow, Message, RealmGraph, StatsRow } from '../messages.js';
 import { byId, makeScrollable } from './dom.js';
 import { createExplanation } from './explanation.js';
 import { plural } from './format.js';
-import { modelOf } from './graph-model.js';
 import { createGraphView, type GraphView } from './graph-view.js';
 import { createInvalidations } from './invalidations.js';
 import { createModulesTable } from './modules-table.js';

@@ -1,10 +1,14 @@
 import uPlot from 'uplot';
 import type { RateSample } from '../messages.js';
 import { byId, colour, perFrame, prefersDark } from './dom.js';
-import { percent } from './format.js';
+import { percent, time } from './format.js';
 
 const HEIGHT_PX = 190;
+const LABEL_PX = 70;
 const MAX_SAMPLES = 180;
+
+/** @param at in s since the epoch */
+const clock = (at: number): string => time(new Date(at * 1000).toISOString());
 
 /** A line for what memory has answered, and one for what memory or the database has. */
 export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
@@ -22,14 +26,18 @@ export function createRates(): { show(samples: readonly RateSample[]): void; add
     stroke: () => colour(name),
     width: 2,
     points: { size: 5 },
-    value: (_, value) => percent(value),
   });
   const chart = new uPlot(
     {
       width: place.clientWidth || 300,
       height: HEIGHT_PX,
       scales: { y: { range: [0, 100] } },
-      axes: [axis(), { ...axis(), size: 46, values: (_, values) => values.map((value) => `${value} %`) }],
+      legend: { show: false },
+      cursor: { show: false },
+      axes: [
+        { ...axis(), space: LABEL_PX, values: (_, times) => times.map(clock) },
+        { ...axis(), size: 46, values: (_, values) => values.map((value) => `${value} %`) },
+      ],
       series: [{ label: 'Time' }, line('Memory', 'memory'), line('Memory or database', 'cache')],
     },
     [[], [], []],

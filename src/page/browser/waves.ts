@@ -1,5 +1,5 @@
+import type { Reached } from '../graph-model.js';
 import { colour, prefersDark, prefersStillness } from './dom.js';
-import type { Reached } from './graph-model.js';
 
 /** Where a node is on the canvas, in CSS pixels. */
 export interface Place {
@@ -8,12 +8,12 @@ export interface Place {
 }
 
 /** How long a wave takes from one module to its importers, and how long a module fades, in ms. */
-const STEP_MS = 110;
-const FADE_MS = 1_100;
+const STEP_MS = 220;
+const FADE_MS = 900;
 /** Nodes of about the same brightness are drawn at once. */
 const SHADES = 6;
-const RADIUS_PX = 5;
-const NAMED_RADIUS_PX = 9;
+const RADIUS_PX = 4;
+const NAMED_RADIUS_PX = 8;
 
 interface Lit {
   readonly from: number;

@@ -1,4 +1,4 @@
-import type { ModuleStatus, RealmGraph } from '../messages.js';
+import type { ModuleStatus, RealmGraph } from './messages.js';
 
 /** The modules of one realm, by their positions, with their edges in both directions. */
 export interface GraphModel {
