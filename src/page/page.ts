@@ -79,7 +79,7 @@ export function createPage(options: PageOptions): Page {
   function asset(request: Request, name: string, status = 200): Promise<Response> {
     assets ??= readAssets();
     const found = assets.get(name);
-    if (found === undefined) return Promise.resolve(text(404, 'there is nothing here'));
+    if (found === undefined) return Promise.resolve(nothingHere());
     return answer(request, found.body, found.type, status);
   }
 
@@ -145,7 +145,7 @@ export function createPage(options: PageOptions): Page {
   async function ask(request: Request, name: string, query: URLSearchParams): Promise<Response> {
     const realm = normalizeRealm(query.get('realm') ?? '');
     const [path, wanted] = [query.get('path') ?? '', query.get('text') ?? ''];
-    if (!['graph', 'explain', 'search'].includes(name)) return text(404, 'there is nothing here');
+    if (!['graph', 'explain', 'search'].includes(name)) return nothingHere();
     if (realm === null || Math.max(path.length, wanted.length) > MAX_QUERY_LENGTH || /\0/.test(path + wanted))
       return text(400, 'not a module');
     if (name === 'graph') return json(request, await graph(realm));
@@ -182,6 +182,9 @@ export function createPage(options: PageOptions): Page {
     },
   });
 }
+
+const nothingHere = (): Response =>
+  text(404, 'there is nothing here: where the page is, there can be no module');
 
 /** @throws ModuleCacheError MC001 if there is more than that */
 async function readText(request: Request, maxBytes: number): Promise<string> {

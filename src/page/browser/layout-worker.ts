@@ -1,25 +1,31 @@
 import defaults from 'graphology-layout-forceatlas2/defaults.js';
 import iterate from 'graphology-layout-forceatlas2/iterate.js';
-import type { LayoutRequest, LayoutStep } from './layout.js';
+import type { LayoutOrder, LayoutRequest, LayoutStep } from './layout.js';
 
-/** ForceAtlas2 away from the page's own thread: some steps, then the places so far, until the time is over. */
+/** ForceAtlas2 away from the page's own thread: it goes on until the time is over, and tells the places when asked. */
 
 const NODE_FIELDS = 10;
 const EDGE_FIELDS = 3;
-/** Positions are sent at most so often, in ms. */
-const STEP_MS = 60;
+/** How long it is deaf, in ms. */
+const STEP_MS = 20;
 const MAX_STEPS = 600;
 /** The mean move of a node in one iteration, against the size of the graph, below which nobody sees it any more. */
 const STILL = 2e-4;
 
 interface WorkerScope {
-  onmessage: ((event: MessageEvent<LayoutRequest>) => void) | null;
+  onmessage: ((event: MessageEvent<LayoutOrder>) => void) | null;
   postMessage(message: LayoutStep, transfer: Transferable[]): void;
 }
 const scope = self as unknown as WorkerScope;
 
-scope.onmessage = async ({ data }) => {
-  const { positions, edges, budgetMs } = data;
+let isAsked = true;
+
+scope.onmessage = ({ data }) => {
+  if (data === 'more') isAsked = true;
+  else void run(data);
+};
+
+async function run({ positions, edges, budgetMs }: LayoutRequest): Promise<void> {
   const order = positions.length / 2;
   const nodes = new Float32Array(order * NODE_FIELDS);
   for (let node = 0; node < order; node += 1) {
@@ -49,17 +55,18 @@ scope.onmessage = async ({ data }) => {
   let steps = 0;
   let isDone = order === 0;
   while (!isDone) {
-    const sendAt = performance.now() + STEP_MS;
+    const pauseAt = performance.now() + STEP_MS;
     let move = 0;
     do {
       move = moved(nodes, () => iterate(settings, nodes, links));
       steps += 1;
-    } while (performance.now() < sendAt);
+    } while (performance.now() < pauseAt);
     isDone = performance.now() >= until || steps >= MAX_STEPS || move < STILL;
-    send(nodes, isDone);
+    if (isAsked || isDone) send(nodes, isDone);
+    isAsked = false;
     await new Promise((resolve) => setTimeout(resolve));
   }
-};
+}
 
 /** How far a node has come in the mean, against the width of all. */
 function moved(nodes: Float32Array, work: () => void): number {

@@ -7,6 +7,9 @@ export interface LayoutRequest {
   readonly budgetMs: number;
 }
 
+/** `more`: the places so far, please. */
+export type LayoutOrder = LayoutRequest | 'more';
+
 export interface LayoutStep {
   readonly positions: Float32Array;
   readonly isDone: boolean;
@@ -15,6 +18,10 @@ export interface LayoutStep {
 const BUDGET_MS = 4_000;
 /** What has its places already needs less. */
 const RENEWED_BUDGET_MS = 1_500;
+
+/** Drawing takes at most such a part of the time, however slow it is: without a graphics card it can be a tenth of a second. */
+const DRAWING_SHARE = 0.25;
+const MIN_STEP_MS = 50;
 
 /** Where each module is, by its path. */
 export type Places = Map<string, { readonly x: number; readonly y: number }>;
@@ -42,6 +49,16 @@ export function firstPlaces({ paths, dependencies }: GraphModel, known: Places):
 
 const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
 
+const askForMore = (worker: Worker, drawingMs: number): unknown =>
+  setTimeout(
+    () => worker.postMessage('more' satisfies LayoutOrder),
+    Math.max(MIN_STEP_MS, drawingMs * (1 / DRAWING_SHARE - 1)),
+  );
+
+/** The frame after the next one begins when that has been drawn. */
+const whenDrawn = (task: () => void): unknown =>
+  requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(task)));
+
 /** Lays the graph out in a worker, one graph at a time. */
 export function createLayout(onStep: (positions: Float32Array) => void): {
   run(positions: Float32Array, edges: readonly number[], isRenewed: boolean): void;
@@ -54,10 +71,12 @@ export function createLayout(onStep: (positions: Float32Array) => void): {
       worker = started;
       started.onmessage = ({ data }: MessageEvent<LayoutStep>) => {
         if (worker !== started) return;
+        const began = performance.now();
         onStep(data.positions);
         if (data.isDone) started.terminate();
+        else whenDrawn(() => askForMore(started, performance.now() - began));
       };
-      const request: LayoutRequest = {
+      const request: LayoutOrder = {
         positions,
         edges: Uint32Array.from(edges),
         budgetMs: isRenewed ? RENEWED_BUDGET_MS : BUDGET_MS,

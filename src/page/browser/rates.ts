@@ -5,10 +5,17 @@ import { percent, time } from './format.js';
 
 const HEIGHT_PX = 190;
 const LABEL_PX = 70;
+const MIN_PERIOD_S = 60;
 const MAX_SAMPLES = 180;
 
 /** @param at in s since the epoch */
 const clock = (at: number): string => time(new Date(at * 1000).toISOString());
+
+/** A minute at least, which ends now if nothing is known yet. In s since the epoch. */
+function period(_: unknown, first: number | null, last: number | null): [number, number] {
+  const end = last ?? Date.now() / 1000;
+  return [Math.min(first ?? end, end - MIN_PERIOD_S), end];
+}
 
 /** A line for what memory has answered, and one for what memory or the database has. */
 export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
@@ -31,7 +38,7 @@ export function createRates(): { show(samples: readonly RateSample[]): void; add
     {
       width: place.clientWidth || 300,
       height: HEIGHT_PX,
-      scales: { y: { range: [0, 100] } },
+      scales: { x: { range: period }, y: { range: [0, 100] } },
       legend: { show: false },
       cursor: { show: false },
       axes: [
