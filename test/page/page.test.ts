@@ -1,7 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
+import { createPageDatabase } from '../../src/page/database.js';
 import type { PageOptions } from '../../src/page/index.js';
+import { createPoller } from '../../src/page/poller.js';
 import { startProxy } from '../client/support/proxy.js';
 import { connect, createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
@@ -99,6 +101,36 @@ test('tells of every peer, what it does, and of an invalidation as soon as it co
   expect(ids()[0]?.filter((id: string) => id === told.invalidations[0].id)).toHaveLength(1);
 });
 
+test('an invalidation between the cursor and the log is told once', async () => {
+  const realm = newRealm();
+  const pageDatabase = createPageDatabase(database.url);
+  closing.push(() => pageDatabase.close());
+  let isFirst = true;
+  const told: string[] = [];
+  const poller = createPoller({
+    database: {
+      ...pageDatabase,
+      async invalidations(xids, limit) {
+        if (isFirst) await database.sql`select module_cache.invalidate(${realm}, array['between.ts'])`;
+        isFirst = false;
+        return pageDatabase.invalidations(xids, limit);
+      },
+    },
+    send(message) {
+      if (typeof message === 'string') return;
+      if (message.type === 'snapshot' || message.type === 'invalidations')
+        told.push(...message.invalidations.flatMap(({ named }) => named));
+    },
+    onError: () => {},
+  });
+  closing.push(poller.stop);
+  poller.start();
+  await until(() => told.includes('between.ts'), { what: 'it is told' });
+  await database.sql`select module_cache.invalidate(${realm}, array['later.ts'])`;
+  await until(() => told.includes('later.ts'), { what: 'the next one is told' });
+  expect(told.filter((path) => path === 'between.ts')).toHaveLength(1);
+});
+
 test('an invalidation that commits after later ones is told all the same', async () => {
   const realm = newRealm();
   const stream = await openStream(await serve());
@@ -170,7 +202,8 @@ test('asks the database only while somebody watches, with one poller for all, an
   const again = await openStream(server);
   await again.find('it is told again', ({ type }) => type === 'fleet');
   expect(proxy.connections).toBeGreaterThan(0);
-  await server.close();
+  // The page itself ends them: a server waits for what is open.
+  await server.page.close();
   await again.ended;
   await until(() => proxy.connections === 0, { what: 'its connections are gone' });
 });

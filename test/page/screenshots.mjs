@@ -18,7 +18,7 @@ import { createTemplate } from '../support/template.mjs';
 
 const REALM = 'https://modules.example/rxjs/';
 const WORKERS = 4;
-const SIZE = { width: 1440, height: 1250 };
+const SIZE = { width: 1440, height: 1000 };
 const rxjs = join(dirname(createRequire(import.meta.url).resolve('rxjs/package.json')), 'src');
 const images = fileURLToPath(new URL('../../docs/images/', import.meta.url));
 const closing = [];
@@ -64,7 +64,7 @@ async function main() {
 
   const editing = new AbortController();
   const edits = edit(sources, sql, editing.signal);
-  const until = performance.now() + Number(process.env.WATCH_MS ?? 50_000);
+  const until = performance.now() + Number(process.env.WATCH_MS ?? 75_000);
   while (performance.now() < until) await load(url, paths);
   await mkdir(images, { recursive: true });
   for (const scheme of ['dark', 'light']) {
@@ -72,7 +72,7 @@ async function main() {
     await load(url, paths);
     await sleep(3_500);
     await sql`select from module_cache.invalidate(${REALM}, ${['internal/util/isFunction.ts']})`;
-    await sleep(900);
+    await sleep(800);
     await page.screenshot({ path: join(images, `page-${scheme}.png`) });
   }
   editing.abort();
@@ -134,6 +134,6 @@ async function edit(folder, sql, signal) {
     const path = `internal/${edited[turn % edited.length]}`;
     if (turn % 2 === 0) await appendFile(join(folder, path), `\nexport const edit${turn} = ${turn};\n`);
     else await sql`select from module_cache.invalidate(${REALM}, ${[path]})`;
-    await sleep(4_000, undefined, { signal }).catch(() => {});
+    await sleep(9_000, undefined, { signal }).catch(() => {});
   }
 }

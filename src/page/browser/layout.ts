@@ -49,6 +49,28 @@ export function firstPlaces({ paths, dependencies }: GraphModel, known: Places):
 
 const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
 
+/** What neither imports nor is imported would drift to the edge, and all else shrink: it stands in rows below. */
+function alignLoners(positions: Float32Array, loners: readonly number[]): void {
+  const alone = new Set(loners);
+  const box = { left: Infinity, right: -Infinity, bottom: Infinity, top: -Infinity };
+  for (let index = 0; index < positions.length / 2; index += 1) {
+    if (alone.has(index)) continue;
+    const [x, y] = [positions[2 * index] as number, positions[2 * index + 1] as number];
+    box.left = Math.min(box.left, x);
+    box.right = Math.max(box.right, x);
+    box.bottom = Math.min(box.bottom, y);
+    box.top = Math.max(box.top, y);
+  }
+  const width = box.right - box.left;
+  if (!(width > 0)) return;
+  const gap = Math.min(width / 30, width / Math.sqrt(2 * loners.length));
+  const inRow = Math.max(1, Math.floor(width / gap));
+  for (const [place, index] of loners.entries()) {
+    positions[2 * index] = box.left + (place % inRow) * gap;
+    positions[2 * index + 1] = box.bottom - gap * (2 + Math.floor(place / inRow));
+  }
+}
+
 const askForMore = (worker: Worker, drawingMs: number): unknown =>
   setTimeout(
     () => worker.postMessage('more' satisfies LayoutOrder),
@@ -69,9 +91,14 @@ export function createLayout(onStep: (positions: Float32Array) => void): {
       worker?.terminate();
       const started = new Worker('assets/layout-worker.js');
       worker = started;
+      const joined = new Set(edges);
+      const loners = Array.from({ length: positions.length / 2 }, (_, index) => index).filter(
+        (index) => !joined.has(index),
+      );
       started.onmessage = ({ data }: MessageEvent<LayoutStep>) => {
         if (worker !== started) return;
         const began = performance.now();
+        alignLoners(data.positions, loners);
         onStep(data.positions);
         if (data.isDone) started.terminate();
         else whenDrawn(() => askForMore(started, performance.now() - began));
