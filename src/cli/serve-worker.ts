@@ -71,8 +71,7 @@ async function work(): Promise<void> {
     server.close();
     server.closeIdleConnections();
     const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
-    await page?.close();
-    await cache.close();
+    await Promise.all([page?.close(), cache.close()]);
     await transpiler.close();
     await sql.end({ timeout: 1 });
     clearTimeout(cutOff);

@@ -55,12 +55,14 @@ export function createPageDatabase(connection: Connection): PageDatabase {
   let closed = false;
 
   function leave(): Promise<void> {
-    const left = opening?.then(
-      (pool) => pool.close(),
-      () => {},
-    );
+    const left = opening
+      ?.then(
+        (pool) => pool.close(),
+        () => {},
+      )
+      .finally(() => closing.delete(left as Promise<void>));
     opening = undefined;
-    if (left !== undefined) closing.add(left.finally(() => closing.delete(left)));
+    if (left !== undefined) closing.add(left);
     return Promise.all(closing).then(() => {});
   }
 

@@ -114,11 +114,12 @@ export function createPage(options: PageOptions): Page {
     const form = new URLSearchParams(await readText(request, MAX_FORM_BYTES));
     const cookie = access.sessionFor(request, form.get('token') ?? '');
     if (cookie === undefined) return asset(request, 'login.html', 401);
-    return new Response(null, { status: 303, headers: { location: basePath, 'set-cookie': cookie } });
+    return new Response(null, { status: 303, headers: { location: './', 'set-cookie': cookie } });
   }
 
   async function route(request: Request): Promise<Response> {
     const url = new URL(request.url);
+    if (`${url.pathname}/` === basePath) return text(308, 'the page is a folder', { location: basePath });
     if (!url.pathname.startsWith(basePath)) return text(404, 'the page is not here');
     const name = url.pathname.slice(basePath.length);
     const verdict = await access.judge(request);

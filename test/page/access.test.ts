@@ -89,7 +89,7 @@ test('with a token there is nothing but a form without it, and the form leaves a
   expect(await status(page, `${url}login?token=${TOKEN}`)).toBe(401);
 
   const answer = await login(TOKEN, { origin: 'http://modules.example' });
-  expect([answer.status, answer.headers.get('location')]).toEqual([303, '/-/']);
+  expect([answer.status, answer.headers.get('location')]).toEqual([303, './']);
   const cookie = answer.headers.get('set-cookie') as string;
   expect(cookie).toMatch(/; Path=\/-\/; Max-Age=43200; HttpOnly; SameSite=Strict$/);
   expect(decodeURIComponent(cookie)).not.toContain(TOKEN);

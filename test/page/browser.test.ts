@@ -228,6 +228,32 @@ withBrowser('the page', () => {
     await isLive();
   });
 
+  test('a click on a node explains its module, and the wheel scrolls the page', async () => {
+    await produce('only.ts');
+    await open();
+    await section('graph-size').filter({ hasText: '1 module' }).waitFor();
+    const box = (await section('graph').boundingBox()) as {
+      x: number;
+      y: number;
+      width: number;
+      height: number;
+    };
+    await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+    await until(
+      async () => {
+        await page.mouse.click(box.x + box.width / 2, box.y + box.height / 2);
+        return (await section('module-heading').textContent()) === 'only.ts';
+      },
+      { what: 'it is explained' },
+    );
+    await section('module')
+      .getByText(/^hit: stored/)
+      .waitFor();
+    await page.mouse.wheel(0, 200);
+    await until(() => page.evaluate(() => scrollY > 0), { what: 'the page has moved' });
+    expect(complaints).toEqual([]);
+  });
+
   test('fits a small screen, without anything beside it', async () => {
     await produce('a/long/path/to/a/module/with/a/long/name.ts');
     await cache.invalidate(realm, ['a/long/path/to/a/module/with/a/long/name.ts']);

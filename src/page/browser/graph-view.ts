@@ -110,6 +110,13 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
     sigma.setSettings(palette());
     draw();
   });
+  // The wheel, and one finger, move the page as anywhere else; with Ctrl, and with two, the graph.
+  const leaveToPage = (event: WheelEvent | TouchEvent): void => {
+    const isMeant = event instanceof WheelEvent ? event.ctrlKey : event.touches.length > 1;
+    if (!isMeant) event.stopPropagation();
+  };
+  for (const name of ['wheel', 'touchstart', 'touchmove'] as const)
+    container.addEventListener(name, leaveToPage, { capture: true, passive: true });
   sigma.on('clickNode', ({ node }) => onSelect(node));
   const camera = sigma.getCamera();
   const move = () => ({ duration: prefersStillness.matches ? 0 : ZOOM_MS });
