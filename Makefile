@@ -7,7 +7,7 @@ SCRIPT = $(EXTENSION)--$(EXTVERSION).sql
 UPGRADES = $(patsubst sql/upgrades/%.sql,$(EXTENSION)--%.sql,$(wildcard sql/upgrades/*.sql))
 DATA_built = $(SCRIPT) $(UPGRADES)
 SQL = $(sort $(wildcard sql/[0-9]*.sql))
-SOURCES = $(shell find src -name '*.ts')
+SOURCES = $(shell find src -type f)
 
 # In this order: each uses what the first one installed, and the last one takes it out again.
 REGRESS = install cache errors views roles garbage uninstall

@@ -62,7 +62,13 @@ withModules(
       wholeNumber(0, 1_000_000),
       0,
     )
-    .option('--produce-alone', 'compile in each worker, for itself, while the database is away'),
+    .option('--produce-alone', 'compile in each worker, for itself, while the database is away')
+    .option('--page', 'fail if the page /-/ that shows the fleet cannot be there')
+    .option('--no-page', 'leave the page out; modules may then be in a folder called -')
+    .option(
+      '--page-token-file <file>',
+      'file with the token that the page asks for (default: MODULE_CACHE_PAGE_TOKEN; on a loopback address none is needed)',
+    ),
 ).action(async (dir: string | undefined, options) => {
   const { serve } = await import('./serve.js');
   await serve(dir, options);

@@ -1,4 +1,5 @@
 import type { ModulesConfig } from './modules.js';
+import type { PageConfig } from './page.js';
 
 /** What passes between the process that watches and those that serve. */
 
@@ -13,6 +14,7 @@ export interface WorkerConfig {
   /** In ms. */
   readonly grace: number;
   readonly produceAlone: boolean;
+  readonly page: PageConfig | undefined;
   readonly number: number;
 }
 

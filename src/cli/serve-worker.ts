@@ -2,9 +2,11 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import postgres from 'postgres';
 import { openModuleCache } from '../cache.js';
-import { createModuleHandler, createNodeListener } from '../http/index.js';
+import { createModuleHandler, createNodeListener, type ModuleHandler } from '../http/index.js';
+import { createPage } from '../page/index.js';
 import { describe } from './failure.js';
 import { openModules } from './modules.js';
+import { PAGE_PATH } from './page.js';
 import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
 
 const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
@@ -47,7 +49,20 @@ async function work(): Promise<void> {
     peer: String(config.number),
     onError: (error) => warnNowAndThen(describe(error)),
   });
-  const server = createServer(createNodeListener(handler));
+  const page =
+    config.page === undefined
+      ? undefined
+      : createPage({
+          connection: config.databaseUrl ?? {},
+          basePath: PAGE_PATH,
+          ...(config.page.token === undefined ? { loopback: true } : { token: config.page.token }),
+          onError: (error) => warnNowAndThen(`the page: ${describe(error)}`),
+        });
+  const answer: ModuleHandler = (request) =>
+    page !== undefined && new URL(request.url).pathname.startsWith(PAGE_PATH)
+      ? page(request)
+      : handler(request);
+  const server = createServer(createNodeListener(answer));
 
   let stopping = false;
   async function stop(): Promise<void> {
@@ -56,7 +71,7 @@ async function work(): Promise<void> {
     server.close();
     server.closeIdleConnections();
     const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
-    await cache.close();
+    await Promise.all([page?.close(), cache.close()]);
     await transpiler.close();
     await sql.end({ timeout: 1 });
     clearTimeout(cutOff);

@@ -9,6 +9,7 @@ import {
   settleModules,
   type TablePlace,
 } from './modules.js';
+import { PAGE_PATH, type PageConfig, type PageOptions, settlePage } from './page.js';
 import { createReport, type Report } from './report.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
@@ -16,7 +17,7 @@ import { stopOnSignal } from './signals.js';
 import { settleTracking } from './tracking.js';
 import { startWorkers, type Workers } from './workers.js';
 
-export interface ServeOptions extends ServerOptions, ModulesOptions {
+export interface ServeOptions extends ServerOptions, ModulesOptions, PageOptions {
   port: number;
   host: string;
   workers: number;
@@ -60,6 +61,7 @@ async function run(
   onClose: OnClose,
 ): Promise<void> {
   const named = await settleModules(folder, options);
+  const page = await settlePage(options, options.host);
   const server = await openServer(options, {
     name: 'module-cache serve, watcher',
     connections: 2,
@@ -83,7 +85,7 @@ async function run(
   const grace = options.grace * 1000;
   workers = await startWorkers({
     count: options.workers,
-    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone },
+    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone, page },
     onMessage: warn,
   });
   onClose(workers.stop);
@@ -92,10 +94,14 @@ async function run(
   const stored = await countStored(sql, realm);
   report(
     'ready',
-    { url, realm, workers: options.workers, schema: server.schemaVersion, stored, changed },
+    {
+      ...{ url, realm, workers: options.workers, schema: server.schemaVersion, stored, changed },
+      page: page === undefined ? null : pageUrl(url),
+    },
     [
       `serving  ${'folder' in place ? place.folder : `table ${place.table}`}`,
       `url      ${url}`,
+      `page     ${describePage(page, options, url)}`,
       `realm    ${realm}`,
       `workers  ${options.workers}`,
       `cache    ${stored} artifacts from earlier runs${changed.length === 0 ? '' : `, ${changed.length} modules changed since`}`,
@@ -106,6 +112,14 @@ async function run(
     if (stop.aborted) resolve();
     stop.addEventListener('abort', () => resolve(), { once: true });
   });
+}
+
+const pageUrl = (url: string): string => new URL(PAGE_PATH, url).href;
+
+function describePage(page: PageConfig | undefined, { page: wanted }: PageOptions, url: string): string {
+  if (page === undefined)
+    return wanted === false ? 'off' : 'off: beyond this machine it needs a token (--page-token-file)';
+  return page.token === undefined ? pageUrl(url) : `${pageUrl(url)} (asks for its token)`;
 }
 
 interface Context {

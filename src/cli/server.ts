@@ -49,7 +49,10 @@ export async function openServer(
     return install();
   });
   // Prepared statements might be lost in a pooler; and see the pool of a cache for the types.
-  const settings = { max: connections, prepare: false, fetch_types: false, onnotice: () => {} };
+  const settings = {
+    ...{ max: connections, prepare: false, fetch_types: false, onnotice: () => {} },
+    connection: { application_name: name },
+  };
   const sql = databaseUrl === undefined ? postgres(settings) : postgres(databaseUrl, settings);
   onClose(() => sql.end({ timeout: 1 }));
   const cache = await openModuleCache({

@@ -55,6 +55,7 @@ const exported = [
     'etagOf',
     'matchesEtag',
   ],
+  ['createPage'],
 ];
 
 describe('the packed package in an empty project', () => {
@@ -82,9 +83,25 @@ describe('the packed package in an empty project', () => {
     expect(files).toEqual(expect.arrayContaining(['sql/010-schema.sql', 'dist/schema/graphile-thread.js']));
     expect(files.some((name) => /^migrations\/committed\/000001-.*\.sql$/.test(name))).toBe(true);
     const others = files.filter(
-      (name) => !/^(dist\/.*\.(js|d\.ts|js\.map)|sql\/.*|migrations\/committed\/.*\.sql|[^/]*)$/.test(name),
+      (name) =>
+        !/^(dist\/.*\.(js|d\.ts|js\.map)|dist\/page\/assets\/[^/]*\.(html|css|svg|txt)|sql\/.*|migrations\/committed\/.*\.sql|[^/]*)$/.test(
+          name,
+        ),
     );
     expect(others).toEqual([]);
+    // What goes to browsers is complete, and says whose it is.
+    expect(files).toEqual(
+      expect.arrayContaining(
+        ['index.html', 'login.html', 'page.js', 'page.css', 'login.js', 'layout-worker.js'].map(
+          (name) => `dist/page/assets/${name}`,
+        ),
+      ),
+    );
+    const licences = readFileSync(
+      join(project, 'node_modules/pg-module-cache/dist/page/assets/third-party.txt'),
+      'utf8',
+    );
+    for (const name of ['graphology', 'lit-html', 'sigma', 'uplot']) expect(licences).toContain(name);
     // Of modules that were renamed or removed nothing is left.
     expect(files).not.toContain('dist/removed-long-ago.js');
   });

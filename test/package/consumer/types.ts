@@ -9,6 +9,7 @@ import {
 } from 'pg-module-cache';
 import { createDefinitionLookup, type DefinitionAnswer } from 'pg-module-cache/definition';
 import { createModuleHandler, type ModuleHandler } from 'pg-module-cache/http';
+import { createPage, type Page } from 'pg-module-cache/page';
 import { openDirectory, watchRealm } from 'pg-module-cache/realm';
 import { createTranspiler, type Transpiler } from 'pg-module-cache/transpile';
 import postgres from 'postgres';
@@ -30,6 +31,10 @@ export async function serve(folder: string): Promise<ModuleHandler> {
   // @ts-expect-error: the types are there, and not any
   known?.body.nothing(sizes);
   return createModuleHandler({ cache, realm, source, transpiler });
+}
+
+export function show(authorize: (request: Request) => boolean): Page {
+  return createPage({ connection: 'postgres://127.0.0.1/a', authorize, basePath: '/admin/cache/' });
 }
 
 interface Fields {

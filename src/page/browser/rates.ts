@@ -1,0 +1,78 @@
+import uPlot from 'uplot';
+import type { RateSample } from '../messages.js';
+import { byId, colour, perFrame, prefersDark } from './dom.js';
+import { percent, time } from './format.js';
+
+const HEIGHT_PX = 190;
+const LABEL_PX = 70;
+const MIN_PERIOD_S = 60;
+const MAX_SAMPLES = 180;
+
+/** @param at in s since the epoch */
+const clock = (at: number): string => time(new Date(at * 1000).toISOString());
+
+/** A minute at least, which ends now if nothing is known yet. In s since the epoch. */
+function period(_: unknown, first: number | null, last: number | null): [number, number] {
+  const end = last ?? Date.now() / 1000;
+  return [Math.min(first ?? end, end - MIN_PERIOD_S), end];
+}
+
+/** A line for what memory has answered, and one for what memory or the database has. */
+export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
+  const place = byId('rates');
+  const now = byId('rates-now');
+  let samples: readonly RateSample[] = [];
+
+  const axis = (): uPlot.Axis => ({
+    stroke: () => colour('quiet'),
+    grid: { stroke: () => colour('line'), width: 1 },
+    ticks: { show: false },
+  });
+  const line = (label: string, name: string): uPlot.Series => ({
+    label,
+    stroke: () => colour(name),
+    width: 2,
+    points: { size: 5 },
+  });
+  const chart = new uPlot(
+    {
+      width: place.clientWidth || 300,
+      height: HEIGHT_PX,
+      scales: { x: { range: period }, y: { range: [0, 100] } },
+      legend: { show: false },
+      cursor: { show: false },
+      axes: [
+        { ...axis(), space: LABEL_PX, values: (_, times) => times.map(clock) },
+        { ...axis(), size: 46, values: (_, values) => values.map((value) => `${value} %`) },
+      ],
+      series: [{ label: 'Time' }, line('Memory', 'memory'), line('Memory or database', 'cache')],
+    },
+    [[], [], []],
+    place,
+  );
+  const draw = perFrame(() => {
+    chart.setData([
+      samples.map(({ at }) => at / 1000),
+      samples.map(({ memory }) => memory),
+      samples.map(({ cache }) => cache),
+    ]);
+    const last = samples.findLast(({ memory }) => memory !== null);
+    now.textContent =
+      last === undefined
+        ? 'No reads yet since somebody watches.'
+        : `${percent(last.memory)} from memory, ${percent(last.cache)} from memory or the database.`;
+  });
+  new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: HEIGHT_PX })).observe(place);
+  prefersDark.addEventListener('change', () => chart.redraw());
+
+  return {
+    show(all) {
+      samples = all;
+      draw();
+    },
+    add(sample) {
+      samples = [...samples, sample].slice(-MAX_SAMPLES);
+      draw();
+    },
+  };
+}

@@ -1,0 +1,1 @@
+export { createPage, type Page, type PageOptions } from './page.js';
