@@ -61,7 +61,8 @@ withModules(
       wholeNumber(0, 1_000_000),
       0,
     )
-    .option('--produce-alone', 'compile in each worker, for itself, while the database is away'),
+    .option('--produce-alone', 'compile in each worker, for itself, while the database is away')
+    .option('--metrics [path]', 'serve metrics of all workers for Prometheus (path: /-/metrics)'),
 ).action(async (dir: string | undefined, options) => {
   const { serve } = await import('./serve.js');
   await serve(dir, options);

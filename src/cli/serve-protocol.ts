@@ -1,4 +1,5 @@
 import type { ModulesConfig } from './modules.js';
+import type { MetricsFromWorker, MetricsToWorker } from './serve-metrics.js';
 
 /** What passes between the process that watches and those that serve. */
 
@@ -13,6 +14,8 @@ export interface WorkerConfig {
   /** In ms. */
   readonly grace: number;
   readonly produceAlone: boolean;
+  /** URL path of the metrics; none unless given. */
+  readonly metricsPath: string | undefined;
   readonly number: number;
 }
 
@@ -21,11 +24,10 @@ export type FromWorker =
   | { readonly type: 'failed'; readonly message: string }
   /** An invalidation was applied to the memory of this process, at this time in ms since the epoch. */
   | { readonly type: 'applied'; readonly xid: string; readonly at: number }
-  | { readonly type: 'warning'; readonly message: string };
+  | { readonly type: 'warning'; readonly message: string }
+  | MetricsFromWorker;
 
-export interface ToWorker {
-  readonly type: 'stop';
-}
+export type ToWorker = { readonly type: 'stop' } | MetricsToWorker;
 
 export const CONFIG_VARIABLE = 'MODULE_CACHE_WORKER';
 

@@ -5,6 +5,7 @@ import { openModuleCache } from '../cache.js';
 import { createModuleHandler, createNodeListener } from '../http/index.js';
 import { describe } from './failure.js';
 import { openModules } from './modules.js';
+import { openWorkerMetrics } from './serve-metrics.js';
 import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
 
 const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
@@ -29,6 +30,7 @@ async function work(): Promise<void> {
     name: `module-cache serve, worker ${config.number}`,
     graceMs: config.grace,
     withoutDatabase: config.produceAlone ? 'produce' : 'fail',
+    ...(config.metricsPath === undefined ? {} : { staleness: {} }),
   });
   cache.events.on('invalidated', ({ xid }) => {
     if (xid !== undefined) tell({ type: 'applied', xid, at: now() });
@@ -47,7 +49,12 @@ async function work(): Promise<void> {
     peer: String(config.number),
     onError: (error) => warnNowAndThen(describe(error)),
   });
-  const server = createServer(createNodeListener(handler));
+  const listener = createNodeListener(handler);
+  const metrics =
+    config.metricsPath === undefined ? undefined : await openWorkerMetrics(cache, config.metricsPath, tell);
+  const server = createServer((request, response) => {
+    if (metrics?.answer(request, response) !== true) listener(request, response);
+  });
 
   let stopping = false;
   async function stop(): Promise<void> {
@@ -56,6 +63,7 @@ async function work(): Promise<void> {
     server.close();
     server.closeIdleConnections();
     const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
+    metrics?.close();
     await cache.close();
     await transpiler.close();
     await sql.end({ timeout: 1 });
@@ -65,6 +73,7 @@ async function work(): Promise<void> {
   }
   process.on('message', (message: ToWorker) => {
     if (message.type === 'stop') void stop();
+    else metrics?.onMessage(message);
   });
   // Without the process that watches there is nobody left to invalidate what changes.
   process.on('disconnect', () => void stop());

@@ -10,6 +10,7 @@ import {
   type TablePlace,
 } from './modules.js';
 import { createReport, type Report } from './report.js';
+import { createFleetMetrics, metricsPathOf } from './serve-metrics.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
@@ -26,6 +27,8 @@ export interface ServeOptions extends ServerOptions, ModulesOptions {
   grace: number;
   /** Workers compile for themselves while the database is away. */
   produceAlone?: boolean;
+  /** URL path of the metrics, or true for the usual one. */
+  metrics?: string | true;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
@@ -60,6 +63,8 @@ async function run(
   onClose: OnClose,
 ): Promise<void> {
   const named = await settleModules(folder, options);
+  const metricsPath = options.metrics === undefined ? undefined : metricsPathOf(options.metrics);
+  const metrics = metricsPath === undefined ? undefined : await createFleetMetrics();
   const server = await openServer(options, {
     name: 'module-cache serve, watcher',
     connections: 2,
@@ -83,8 +88,9 @@ async function run(
   const grace = options.grace * 1000;
   workers = await startWorkers({
     count: options.workers,
-    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone },
+    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone, metricsPath },
     onMessage: warn,
+    metrics,
   });
   onClose(workers.stop);
   const { realm, place } = config;
@@ -98,6 +104,7 @@ async function run(
       `url      ${url}`,
       `realm    ${realm}`,
       `workers  ${options.workers}`,
+      ...(metricsPath === undefined ? [] : [`metrics  ${new URL(metricsPath, url).href}`]),
       `cache    ${stored} artifacts from earlier runs${changed.length === 0 ? '' : `, ${changed.length} modules changed since`}`,
       'Ctrl-C stops.',
     ].join('\n'),

@@ -52,7 +52,7 @@ export const INSTRUMENTS = {
   invalidated_entries_total: of('counter', '{entry}', 'Entries that memory dropped for an invalidation.'),
   memory_drops_total: of('counter', '{drop}', 'How often all of memory was dropped, and why.', ['reason']),
   l1_entries: of('gauge', '{entry}', 'Artifacts in memory.'),
-  l1_bytes: of('gauge', 'By', 'Size of the artifacts in memory.'),
+  l1_size_bytes: of('gauge', 'By', 'Size of the artifacts in memory.'),
   cursor_age_seconds: of(
     'gauge',
     's',

@@ -131,7 +131,7 @@ export function createReadings(
     coalesced_total: () => fromActivity('coalesced'),
     failures_total: () => fromActivity('failures'),
     l1_entries: () => one(stats().entries),
-    l1_bytes: () => one(stats().bytes),
+    l1_size_bytes: () => one(stats().bytes),
     cursor_age_seconds: () => one(stats().cursorAgeMs / 1000),
     connected: () => one(stats().connected ? 1 : 0),
     away: () => one(stats().away ? 1 : 0),
@@ -140,7 +140,11 @@ export function createReadings(
   };
 
   return {
-    of: (name) => read[name]?.() ?? [...(counted.get(name)?.values() ?? [])],
+    of(name) {
+      const all = read[name]?.() ?? [...(counted.get(name)?.values() ?? [])];
+      // A cache that is closed has no age.
+      return all.filter(({ value }) => Number.isFinite(value));
+    },
     close: stop,
   };
 }

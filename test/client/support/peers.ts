@@ -26,6 +26,7 @@ const names = [
   'hit',
   'miss',
   'produced',
+  'failed',
   'coalesced',
   'stale',
   'invalidated',

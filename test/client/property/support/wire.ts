@@ -238,6 +238,7 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
         return { ...row, headers: { ...row.headers, at } };
       }),
     ),
+  getDigest: async () => ({ token: null }),
   isCurrent: (line: Line, { realm, path }: ArtifactId, token: string) =>
     line.ask(`is ${path} current`, ({ isCurrent }) => isCurrent(realm + path, token)),
   areCurrent: (line: Line, entries: readonly { id: ArtifactId; token: string }[]) =>
@@ -267,6 +268,7 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
     line.ask('clear everything', (server) => invalidateAt(server, 'everything').token),
   mayCall: async () => false,
   reportPeer: async () => false,
+  showWaiting: async () => false,
   electCollector: async () => false,
   resignCollector: async () => {},
   collectForFleet: async () => {},
