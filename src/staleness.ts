@@ -55,7 +55,9 @@ export function createStalenessSampler(options: StalenessOptions): StalenessSamp
 
   /** Answers until the next sample: by chance, so that no rhythm of the readers meets ours. */
   function distance(): number {
-    return Math.max(1, Math.ceil(Math.log(1 - random()) / Math.log(1 - share)));
+    const answers = Math.ceil(Math.log(1 - random()) / Math.log(1 - share));
+    // A small integer: at every answer it is counted down, and another number would be allocated anew.
+    return Math.min(Math.max(1, answers), 2 ** 30 - 1) | 0;
   }
 
   function mayTake(): boolean {
