@@ -9,6 +9,12 @@ import {
 } from 'pg-module-cache';
 import { createDefinitionLookup, type DefinitionAnswer } from 'pg-module-cache/definition';
 import { createModuleHandler, type ModuleHandler } from 'pg-module-cache/http';
+import {
+  logModuleCache,
+  registerOpenTelemetryMetrics,
+  registerPrometheusMetrics,
+  traceModuleCache,
+} from 'pg-module-cache/observe';
 import { openDirectory, watchRealm } from 'pg-module-cache/realm';
 import { createTranspiler, type Transpiler } from 'pg-module-cache/transpile';
 import postgres from 'postgres';
@@ -30,6 +36,20 @@ export async function serve(folder: string): Promise<ModuleHandler> {
   // @ts-expect-error: the types are there, and not any
   known?.body.nothing(sizes);
   return createModuleHandler({ cache, realm, source, transpiler });
+}
+
+export async function observe(): Promise<string> {
+  const cache = await openModuleCache({ ...options, staleness: { share: 0.001 } });
+  const { registry, close } = await registerPrometheusMetrics(cache, {
+    realmLabel: (url) => url.slice(0, 8),
+  });
+  await registerOpenTelemetryMetrics(cache, { attributes: { cache: 'one' } });
+  logModuleCache(cache, console);
+  cache.events.on('rechecked', ({ withinMs, outcome }) => console.log(withinMs.toFixed(), outcome));
+  const traced = await traceModuleCache(cache);
+  await traced.close();
+  close();
+  return registry.metrics();
 }
 
 interface Fields {
