@@ -1,4 +1,4 @@
-import type { Attributes, Context, Span, TracerProvider } from '@opentelemetry/api';
+import type { Attributes, Context, SpanKind as Kind, Span, TracerProvider } from '@opentelemetry/api';
 import { activityOf, shareActivity } from '../activity.js';
 import type { ModuleCache } from '../cache.js';
 import type { CacheEvents } from '../events.js';
@@ -44,13 +44,29 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
   /** Calls whose products are being stored; two of one module only by strong reads. */
   const storing = new Map<string, Call[]>();
 
-  function begin(operation: string, attributes: Attributes, startTime?: number): Call {
-    const span = tracer.startSpan(`module_cache.${operation}`, {
-      kind: SpanKind.CLIENT,
-      attributes: { 'db.system.name': 'postgresql', 'db.operation.name': operation, ...attributes },
-      ...(startTime === undefined ? {} : { startTime }),
-    });
-    return { span, context: trace.setSpan(context.active(), span), ended: false };
+  /** What samplers may look at is there from the beginning; the rest only where somebody gets to see it. */
+  function start(
+    operation: string,
+    kind: Kind,
+    describe: () => Attributes,
+    parent: Context,
+    startTime?: number,
+  ): Span {
+    const attributes =
+      kind === SpanKind.CLIENT ? { 'db.system.name': 'postgresql', 'db.operation.name': operation } : {};
+    const span = tracer.startSpan(
+      `module_cache.${operation}`,
+      startTime === undefined ? { kind, attributes } : { kind, attributes, startTime },
+      parent,
+    );
+    if (span.isRecording()) span.setAttributes(describe());
+    return span;
+  }
+
+  function begin(operation: string, describe: () => Attributes, startTime?: number): Call {
+    const parent = context.active();
+    const span = start(operation, SpanKind.CLIENT, describe, parent, startTime);
+    return { span, context: trace.setSpan(parent, span), ended: false };
   }
 
   /** Of an error only what kind it is: its text may hold what is nobody else's business. */
@@ -64,7 +80,7 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
   async function finish<T>(call: Call, answer: Promise<T>, describe: (result: T) => Attributes): Promise<T> {
     try {
       const result = await answer;
-      call.span.setAttributes(describe(result));
+      if (call.span.isRecording()) call.span.setAttributes(describe(result));
       return result;
     } catch (error) {
       fail(call.span, error);
@@ -81,12 +97,7 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
     producer: Producer,
     how: ProducerContext,
   ): Promise<Product> {
-    const attributes = attributesOf(request);
-    const span = tracer.startSpan(
-      'module_cache.produce',
-      { kind: SpanKind.INTERNAL, attributes },
-      call.context,
-    );
+    const span = start('produce', SpanKind.INTERNAL, () => attributesOf(request), call.context);
     try {
       const product = await context.with(trace.setSpan(call.context, span), () => producer(how));
       noteStoring(nameOf(idOf(request)), call);
@@ -114,18 +125,8 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
     if (others.length > 0) storing.set(name, others);
     else storing.delete(name);
     if (reason === 'away') return;
-    const attributes = {
-      'db.system.name': 'postgresql',
-      'db.operation.name': 'put',
-      ...attributesOf(id),
-      'module_cache.reason': reason,
-    };
-    const startTime = Date.now() - putMs;
-    const span = tracer.startSpan(
-      'module_cache.put',
-      { kind: SpanKind.CLIENT, attributes, startTime },
-      call.context,
-    );
+    const describe = (): Attributes => ({ ...attributesOf(id), 'module_cache.reason': reason });
+    const span = start('put', SpanKind.CLIENT, describe, call.context, Date.now() - putMs);
     if (reason === 'failed') fail(span, undefined);
     span.end();
   }
@@ -141,12 +142,12 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
 
   function changing<T>(
     operation: string,
-    attributes: Attributes,
+    describe: () => Attributes,
     work: () => Promise<T>,
-    describe: (result: T) => Attributes = () => ({}),
+    describeResult: (result: T) => Attributes = () => ({}),
   ): Promise<T> {
-    const call = begin(operation, attributes);
-    return finish(call, context.with(call.context, work), describe);
+    const call = begin(operation, describe);
+    return finish(call, context.with(call.context, work), describeResult);
   }
 
   cache.events.on('produced', onProduced);
@@ -157,15 +158,20 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
       const { hits } = activity;
       const answer = cache.get(request, read);
       if (activity.hits !== hits) return answer;
-      return finish(begin('get', attributesOf(request)), answer, describeAnswer);
+      return finish(
+        begin('get', () => attributesOf(request)),
+        answer,
+        describeAnswer,
+      );
     },
     async getMany(requests, read) {
       const startTime = Date.now();
       const answer = cache.getMany(requests, read);
       const modules = await answer.catch(() => undefined);
       if (modules?.every((module) => module?.source === 'l1')) return modules;
-      const attributes = Array.isArray(requests) ? { 'module_cache.requests': requests.length } : {};
-      return finish(begin('get_many', attributes, startTime), answer, () => ({}));
+      const describe = (): Attributes =>
+        Array.isArray(requests) ? { 'module_cache.requests': requests.length } : {};
+      return finish(begin('get_many', describe, startTime), answer, () => ({}));
     },
     getOrProduce(request, producer, read) {
       const { hits } = activity;
@@ -174,22 +180,31 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
       const inSpan: Producer = (how) => produce(call as Call, request, producer, how);
       const answer = cache.getOrProduce(request, typeof producer === 'function' ? inSpan : producer, read);
       if (activity.hits !== hits) return answer;
-      call = begin('get_or_produce', attributesOf(request));
+      call = begin('get_or_produce', () => attributesOf(request));
       return finish(call, answer, describeAnswer).finally(() => forget(request));
     },
     invalidate: (realm, paths, how) =>
       changing(
         'invalidate',
-        {
+        () => ({
           ...attributesOf({ realm }),
           ...(Array.isArray(paths) ? { 'module_cache.paths': paths.length } : {}),
-        },
+        }),
         () => cache.invalidate(realm, paths, how),
         ({ modules }) => ({ 'module_cache.modules': modules.length }),
       ),
     clearRealm: (realm, how) =>
-      changing('clear_realm', attributesOf({ realm }), () => cache.clearRealm(realm, how)),
-    clearAll: (how) => changing('clear_all', {}, () => cache.clearAll(how)),
+      changing(
+        'clear_realm',
+        () => attributesOf({ realm }),
+        () => cache.clearRealm(realm, how),
+      ),
+    clearAll: (how) =>
+      changing(
+        'clear_all',
+        () => ({}),
+        () => cache.clearAll(how),
+      ),
     close() {
       cache.events.off('produced', onProduced);
       return cache.close();
