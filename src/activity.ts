@@ -1,3 +1,4 @@
+import { ModuleCacheError } from './errors.js';
 import type { CacheEvents } from './events.js';
 
 /**
@@ -9,6 +10,10 @@ export interface Activity {
   /** What was counted since it was last taken; at most 100 entries, the others come next time. */
   take(): ReportedActivity[];
   readonly changed: boolean;
+  /** What was counted since the beginning, whether or not it was taken. */
+  totals(): ReportedActivity[];
+  /** Answers from memory since the beginning. */
+  readonly hits: number;
   /** Answers from memory, and reads, within the last minute as far as `tick` was called. */
   minute(): { hits: number; reads: number };
   /** To be called every few seconds. */
@@ -46,6 +51,8 @@ interface Cell {
   readonly realm: string | null;
   readonly kind: string;
   counts: Counts;
+  /** What was taken. */
+  readonly taken: Counts;
 }
 
 const nothing = (): Counts => ({
@@ -62,12 +69,16 @@ const nothing = (): Counts => ({
   contended: 0,
 });
 
+function add(sum: Counts, counts: Counts): void {
+  for (const name of Object.keys(counts) as (keyof Counts)[]) sum[name] += counts[name];
+}
+
 export function createActivity(): Activity {
   const cells = new Map<string, Map<string, Cell>>();
   const changed = new Set<Cell>();
   const total = { hits: 0, reads: 0 };
   const ticks = [{ at: performance.now(), ...total }];
-  const others: Cell = { realm: null, kind: 'any', counts: nothing() };
+  const others: Cell = { realm: null, kind: 'any', counts: nothing(), taken: nothing() };
   let count = 0;
   let last = others;
 
@@ -82,7 +93,7 @@ export function createActivity(): Activity {
   function newCell(realm: string, kind: string): Cell {
     if (count >= COUNTED_APART) return others;
     count += 1;
-    const cell = { realm, kind, counts: nothing() };
+    const cell = { realm, kind, counts: nothing(), taken: nothing() };
     const ofRealm = cells.get(realm) ?? new Map<string, Cell>();
     cells.set(realm, ofRealm.set(kind, cell));
     return cell;
@@ -124,9 +135,22 @@ export function createActivity(): Activity {
         changed.delete(cell);
         const counts = Object.fromEntries(Object.entries(cell.counts).filter(([, value]) => value > 0));
         taken.push({ realm: cell.realm, kind: cell.kind, counts });
+        add(cell.taken, cell.counts);
         cell.counts = nothing();
       }
       return taken;
+    },
+    totals() {
+      const all = [others];
+      for (const ofRealm of cells.values()) all.push(...ofRealm.values());
+      return all.map(({ realm, kind, counts, taken }) => {
+        const sum = { ...taken };
+        add(sum, counts);
+        return { realm, kind, counts: sum };
+      });
+    },
+    get hits() {
+      return total.hits;
     },
     get changed() {
       return changed.size > 0;
@@ -141,4 +165,20 @@ export function createActivity(): Activity {
       while (ticks.length > 1 && now - (ticks[1] as (typeof ticks)[0]).at >= MINUTE_MS) ticks.shift();
     },
   };
+}
+
+const activities = new WeakMap<object, Activity>();
+
+/** Lets those who observe a cache find what it counts; a cache that wraps another one shares it. */
+export function shareActivity(cache: object, activity: Activity): void {
+  activities.set(cache, activity);
+}
+
+/** @throws ModuleCacheError MC107 for what neither openModuleCache nor a wrapper of this package has made */
+export function activityOf(cache: object): Activity {
+  const activity = activities.get(cache);
+  if (activity !== undefined) return activity;
+  throw new ModuleCacheError('MC107', 'not a cache that can be observed', {
+    hint: 'Pass what openModuleCache resolved to, or what traceModuleCache made of it.',
+  });
 }

@@ -1,4 +1,4 @@
-import { createActivity } from './activity.js';
+import { createActivity, shareActivity } from './activity.js';
 import { isAway, tooMany } from './away.js';
 import { createBatchReads } from './batch.js';
 import type { Change } from './calls.js';
@@ -20,6 +20,7 @@ import { createPeerReports, type PeerReports } from './peer-reports.js';
 import { openPool } from './pool.js';
 import { openSession, type Session } from './session.js';
 import { parseCoherenceToken } from './snapshot.js';
+import { createStalenessSampler } from './staleness.js';
 import type {
   ArtifactRequest,
   InvalidateOptions,
@@ -57,8 +58,18 @@ export interface ModuleCache {
   clearRealm(realm: string, options?: InvalidateOptions): Promise<{ token: string }>;
   /** Invalidates everything. Resolves to a token for `after`. */
   clearAll(options?: InvalidateOptions): Promise<{ token: string }>;
-  /** What memory holds, and whether the dedicated connection is there. */
-  stats(): { entries: number; bytes: number; connected: boolean; fresh: boolean };
+  /**
+   * What memory holds, whether the dedicated connection is there, and the database; and how long ago, in ms, the last
+   * completed catch-up began, which is how old an answer from memory can be.
+   */
+  stats(): {
+    entries: number;
+    bytes: number;
+    connected: boolean;
+    fresh: boolean;
+    away: boolean;
+    cursorAgeMs: number;
+  };
   /** Aborts what is on its way and closes every connection and timer; not an instance that the caller handed in. */
   close(): Promise<void>;
 }
@@ -204,7 +215,19 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     return entry;
   }
 
+  const sampler =
+    settings.staleness === undefined
+      ? undefined
+      : createStalenessSampler({
+          pool,
+          events,
+          fromMemory,
+          maxStalenessMs: settings.maxStalenessMs,
+          ...settings.staleness,
+        });
+
   function servedFromMemory(entry: L1Entry): ServedModule {
+    sampler?.count(entry);
     const cursor = coherence.seen();
     let { answer } = entry;
     if (answer === undefined || answer.cursor !== cursor) {
@@ -398,6 +421,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   async function shutDown(): Promise<void> {
     coherence.stop();
     claims.stop();
+    sampler?.stop();
     const landing = [...allFlights].map((flight) => flight.landed);
     landing.push(garbage?.stop() ?? Promise.resolve(), reports?.stop() ?? Promise.resolve());
     for (const flight of allFlights) flight.abort(closedError());
@@ -406,7 +430,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     await Promise.all([session?.close(), pool.close(closedError())]);
   }
 
-  return {
+  const cache: ModuleCache = {
     events,
     async get(request, read = {}) {
       try {
@@ -421,7 +445,10 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       // Entries are kept under canonical names, so a name that is found needs no check.
       const { realm, path, kind = 'transpile', variant = '' } = request ?? {};
       const entry = fromMemory({ realm, path, kind, variant });
-      return entry === undefined ? undefined : servedFromMemory(entry);
+      if (entry === undefined) return undefined;
+      // Counted, but not announced: who serves from memory alone does so by the hundred thousand a second.
+      activity.observe('hit', { id: entry.id, source: 'l1' });
+      return servedFromMemory(entry);
     },
     async getOrProduce(request, producer, read = {}) {
       if (typeof producer !== 'function') {
@@ -466,13 +493,22 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     },
     stats() {
       const { entries, bytes } = l1.stats();
-      return { entries, bytes, connected: dedicated().connected, fresh: coherence.isFresh() };
+      return {
+        entries,
+        bytes,
+        connected: dedicated().connected,
+        fresh: coherence.isFresh(),
+        away: pool.away,
+        cursorAgeMs: coherence.ageMs(),
+      };
     },
     close() {
       closing ??= shutDown();
       return closing;
     },
   };
+  shareActivity(cache, activity);
+  return cache;
 }
 
 function closedError(): ModuleCacheError {

@@ -72,6 +72,21 @@ function inOrder(rows: readonly unknown[], count: number): ReturnType<typeof onl
   return ordered;
 }
 
+/** What is stored now, with a digest in place of the body. */
+export interface DigestRow extends Omit<ReadRow, 'body' | 'expiresInMs'> {
+  /** SHA-256 of the body, in hexadecimal digits. */
+  digest: string;
+}
+
+export async function getDigest(sql: Queryable, id: ArtifactId): Promise<DigestRow> {
+  const rows = await sql`
+    select status, encode(sha256(convert_to(body, 'UTF8')), 'hex'), headers::text, array_to_json(dependency_keys)::text,
+      generation::text, token, null
+    from module_cache.get(${id.realm}, ${id.path}, ${id.kind}, ${id.variant})`.values();
+  const { body, ...row } = readRowOf(only(rows));
+  return { ...row, digest: body };
+}
+
 export async function isCurrent(sql: Queryable, id: ArtifactId, token: string): Promise<boolean> {
   const rows = await sql`
     select module_cache.is_current(${id.realm}, ${id.path}, ${id.kind}, ${id.variant}, ${token})::text`.values();

@@ -128,10 +128,15 @@ export function createCoherence(options: CoherenceOptions): Coherence {
       monotonic: began.monotonic + options.maxStalenessMs,
       wall: began.wall + options.maxStalenessMs,
     };
+    const answered = {
+      changes: row.changes.length,
+      complete: row.complete,
+      ms: performance.now() - began.monotonic,
+    };
+    events.emit('asked', answered);
     if (reconnected || !row.complete) {
       reconnected = false;
-      const ms = performance.now() - began.monotonic;
-      events.emit('caught-up', { changes: row.changes.length, complete: row.complete, ms });
+      events.emit('caught-up', answered);
     }
     return true;
   }
@@ -229,7 +234,8 @@ export function createCoherence(options: CoherenceOptions): Coherence {
   };
 }
 
-function coversOfChange(change: Change): string[] {
+/** Keys whose entries the change drops. */
+export function coversOfChange(change: Change): string[] {
   if (change.k === 'global') return [GLOBAL_COVER];
   const realm = change.r as string;
   if (change.k === 'realm') return coversOfRealm(realm);

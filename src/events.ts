@@ -11,8 +11,11 @@ export interface CacheEvents {
   hit: [{ id: ArtifactId; source: 'l1' | 'l2' }];
   /** Nothing live was there. */
   miss: [{ id: ArtifactId }];
-  /** This process produced it, in so many ms; `reason` is what `put` answered. */
-  produced: [{ id: ArtifactId; ms: number; reason: string }];
+  /**
+   * This process produced it, in so many ms, of which `putMs` went into storing it; `reason` is what `put` answered,
+   * `failed` if there was no answer, or `away`.
+   */
+  produced: [{ id: ArtifactId; ms: number; putMs: number; reason: string }];
   /** The producer threw, after so many ms. */
   failed: [{ id: ArtifactId; ms: number; error: unknown }];
   /** The answer is the work of another caller or process. */
@@ -37,12 +40,28 @@ export interface CacheEvents {
   disconnected: [{ error: unknown }];
   /** A catch-up is complete again after a start or a disconnection. */
   'caught-up': [{ changes: number; complete: boolean; ms: number }];
+  /** The log was asked, at a heartbeat or between two, and answered within so many ms. */
+  asked: [{ changes: number; complete: boolean; ms: number }];
   /** The database cannot be used; calls fail at once until it can. */
   away: [{ error: unknown }];
   /** The database can be used again. */
   back: [Record<string, never>];
   /** This process, elected for it, has collected a batch of garbage: how many rows it removed, and how many it moved. */
   collected: [{ artifacts: number; renewed: number; generations: number; invalidations: number }];
+  /**
+   * A sampled answer of memory was checked: whether so many ms after the database had shown it to be outdated it was
+   * still served (`inconsistent`), or not, or never was outdated (`consistent`). `unknown`: the database was away, or
+   * what is stored differs and the log does not say why. Where `isBound`, `withinMs` is `maxStalenessMs`, and
+   * `inconsistent` breaks what the cache promises.
+   */
+  rechecked: [
+    {
+      id: ArtifactId;
+      withinMs: number;
+      isBound: boolean;
+      outcome: 'consistent' | 'inconsistent' | 'unknown';
+    },
+  ];
   /** Something went wrong that no caller sees. */
   warning: [{ message: string; error?: unknown }];
 }

@@ -311,8 +311,10 @@ export function startFlight(
         thrown = error;
         throw error;
       }
+      const made = performance.now();
       const stored = alone ? 'away' : await store(token, product);
-      events.emit('produced', { id, ms: performance.now() - began, reason: stored });
+      const now = performance.now();
+      events.emit('produced', { id, ms: now - began, putMs: now - made, reason: stored });
       const { body, headers, dependencyKeys } = product;
       const status = product.isError ? ('error' as const) : ('hit' as const);
       const module = { status, body, headers, dependencyKeys };

@@ -15,6 +15,8 @@ export interface GuardedPool {
    *   whatever else the call throws
    */
   run<T>(call: (sql: Queryable) => Promise<T>, how?: CallOptions): Promise<T>;
+  /** The database is known to be away. */
+  readonly away: boolean;
   /** The dedicated connection was lost, or is there again. */
   look(): void;
   /** @param reason what calls fail with that wait for their turn */
@@ -83,6 +85,9 @@ export function guardPool(
         throw notAsked(error);
       }
       return lanes.run(() => attempt(call, how), how.signal);
+    },
+    get away() {
+      return breaker.away !== undefined;
     },
     look: breaker.look,
     close(reason) {

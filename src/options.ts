@@ -44,6 +44,11 @@ export interface ModuleCacheOptions {
    * older than `keepAtMostMs` (a day, at least an hour) in any case. Only its own numbers count.
    */
   garbage?: false | { everyMs?: number; keepMs?: number; keepAtMostMs?: number };
+  /**
+   * Checks a share of the answers from memory against the database, and tells of it with the event `rechecked`: one in
+   * 1 / `share` (0.0001 unless given) of them, and at most `perSecond` (5). Not done unless given.
+   */
+  staleness?: { share?: number; perSecond?: number };
   /** Shown to operators; host and process id unless given. */
   name?: string;
 }
@@ -101,13 +106,25 @@ export function checkOptions(options: ModuleCacheOptions) {
     throw misuse(`withoutDatabase is ${String(withoutDatabase)}`, 'Pass "fail" or "produce".');
   }
   const garbage = checkGarbage(options.garbage);
+  const staleness = checkStaleness(options.staleness);
   if (typeof settings.name !== 'string' || !isText(settings.name)) {
     throw misuse(`name is ${String(settings.name)}`, 'Pass text without NUL.');
   }
   if (broadcast !== 'notify' && broadcast !== 'log') {
     throw misuse(`broadcast is ${String(broadcast)}`, 'Pass "notify" or "log".');
   }
-  return { ...settings, garbage };
+  return { ...settings, garbage, staleness };
+}
+
+function checkStaleness(staleness: ModuleCacheOptions['staleness']) {
+  if (staleness === undefined) return undefined;
+  const { share = 0.0001, perSecond = 5 } = staleness;
+  if (!(share > 0 && share <= 1))
+    throw misuse(`staleness.share is ${share}`, 'Pass a number above 0, at most 1.');
+  if (!(perSecond >= 1 && perSecond <= 1_000)) {
+    throw misuse(`staleness.perSecond is ${perSecond}`, 'Pass a number from 1 to 1,000.');
+  }
+  return { share, perSecond };
 }
 
 const MINUTE = 60_000;

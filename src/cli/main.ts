@@ -68,7 +68,8 @@ withModules(
     .option(
       '--page-token-file <file>',
       'file with the token that the page asks for (default: MODULE_CACHE_PAGE_TOKEN; on a loopback address none is needed)',
-    ),
+    )
+    .option('--metrics [path]', 'serve metrics of all workers for Prometheus (path: /-/metrics)'),
 ).action(async (dir: string | undefined, options) => {
   const { serve } = await import('./serve.js');
   await serve(dir, options);

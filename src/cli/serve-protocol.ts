@@ -1,5 +1,6 @@
 import type { ModulesConfig } from './modules.js';
 import type { PageConfig } from './page.js';
+import type { MetricsFromWorker, MetricsToWorker } from './serve-metrics.js';
 
 /** What passes between the process that watches and those that serve. */
 
@@ -15,6 +16,8 @@ export interface WorkerConfig {
   readonly grace: number;
   readonly produceAlone: boolean;
   readonly page: PageConfig | undefined;
+  /** URL path of the metrics; none unless given. */
+  readonly metricsPath: string | undefined;
   readonly number: number;
 }
 
@@ -23,11 +26,10 @@ export type FromWorker =
   | { readonly type: 'failed'; readonly message: string }
   /** An invalidation was applied to the memory of this process, at this time in ms since the epoch. */
   | { readonly type: 'applied'; readonly xid: string; readonly at: number }
-  | { readonly type: 'warning'; readonly message: string };
+  | { readonly type: 'warning'; readonly message: string }
+  | MetricsFromWorker;
 
-export interface ToWorker {
-  readonly type: 'stop';
-}
+export type ToWorker = { readonly type: 'stop' } | MetricsToWorker;
 
 export const CONFIG_VARIABLE = 'MODULE_CACHE_WORKER';
 

@@ -7,6 +7,7 @@ import { createPage } from '../page/index.js';
 import { describe } from './failure.js';
 import { openModules } from './modules.js';
 import { PAGE_PATH } from './page.js';
+import { openWorkerMetrics } from './serve-metrics.js';
 import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
 
 const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
@@ -31,6 +32,7 @@ async function work(): Promise<void> {
     name: `module-cache serve, worker ${config.number}`,
     graceMs: config.grace,
     withoutDatabase: config.produceAlone ? 'produce' : 'fail',
+    ...(config.metricsPath === undefined ? {} : { staleness: {} }),
   });
   cache.events.on('invalidated', ({ xid }) => {
     if (xid !== undefined) tell({ type: 'applied', xid, at: now() });
@@ -62,7 +64,12 @@ async function work(): Promise<void> {
     page !== undefined && new URL(request.url).pathname.startsWith(PAGE_PATH)
       ? page(request)
       : handler(request);
-  const server = createServer(createNodeListener(answer));
+  const listener = createNodeListener(answer);
+  const metrics =
+    config.metricsPath === undefined ? undefined : await openWorkerMetrics(cache, config.metricsPath, tell);
+  const server = createServer((request, response) => {
+    if (metrics?.answer(request, response) !== true) listener(request, response);
+  });
 
   let stopping = false;
   async function stop(): Promise<void> {
@@ -71,6 +78,7 @@ async function work(): Promise<void> {
     server.close();
     server.closeIdleConnections();
     const cutOff = setTimeout(() => server.closeAllConnections(), 1_000);
+    metrics?.close();
     await Promise.all([page?.close(), cache.close()]);
     await transpiler.close();
     await sql.end({ timeout: 1 });
@@ -80,6 +88,7 @@ async function work(): Promise<void> {
   }
   process.on('message', (message: ToWorker) => {
     if (message.type === 'stop') void stop();
+    else metrics?.onMessage(message);
   });
   // Without the process that watches there is nobody left to invalidate what changes.
   process.on('disconnect', () => void stop());

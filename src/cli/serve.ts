@@ -11,6 +11,7 @@ import {
 } from './modules.js';
 import { PAGE_PATH, type PageConfig, type PageOptions, settlePage } from './page.js';
 import { createReport, type Report } from './report.js';
+import { createFleetMetrics, metricsPathOf } from './serve-metrics.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
@@ -27,6 +28,8 @@ export interface ServeOptions extends ServerOptions, ModulesOptions, PageOptions
   grace: number;
   /** Workers compile for themselves while the database is away. */
   produceAlone?: boolean;
+  /** URL path of the metrics, or true for the usual one. */
+  metrics?: string | true;
 }
 
 const COHERENT_TIMEOUT_MS = 10_000;
@@ -62,6 +65,8 @@ async function run(
 ): Promise<void> {
   const named = await settleModules(folder, options);
   const page = await settlePage(options, options.host);
+  const metricsPath = options.metrics === undefined ? undefined : metricsPathOf(options.metrics);
+  const metrics = metricsPath === undefined ? undefined : await createFleetMetrics();
   const server = await openServer(options, {
     name: 'module-cache serve, watcher',
     connections: 2,
@@ -85,8 +90,20 @@ async function run(
   const grace = options.grace * 1000;
   workers = await startWorkers({
     count: options.workers,
-    config: { modules: config, databaseUrl, listenUrl, host, port, cors, grace, produceAlone, page },
+    config: {
+      modules: config,
+      databaseUrl,
+      listenUrl,
+      host,
+      port,
+      cors,
+      grace,
+      produceAlone,
+      page,
+      metricsPath,
+    },
     onMessage: warn,
+    metrics,
   });
   onClose(workers.stop);
   const { realm, place } = config;
@@ -104,6 +121,7 @@ async function run(
       `page     ${describePage(page, options, url)}`,
       `realm    ${realm}`,
       `workers  ${options.workers}`,
+      ...(metricsPath === undefined ? [] : [`metrics  ${new URL(metricsPath, url).href}`]),
       `cache    ${stored} artifacts from earlier runs${changed.length === 0 ? '' : `, ${changed.length} modules changed since`}`,
       'Ctrl-C stops.',
     ].join('\n'),

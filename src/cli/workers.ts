@@ -1,6 +1,7 @@
 import cluster, { type Worker } from 'node:cluster';
 import { fileURLToPath } from 'node:url';
-import { CONFIG_VARIABLE, type FromWorker, type WorkerConfig } from './serve-protocol.js';
+import type { FleetMetrics } from './serve-metrics.js';
+import { CONFIG_VARIABLE, type FromWorker, type ToWorker, type WorkerConfig } from './serve-protocol.js';
 
 export interface Workers {
   readonly port: number;
@@ -13,6 +14,7 @@ interface WorkersOptions {
   count: number;
   config: Omit<WorkerConfig, 'number'>;
   onMessage(line: string): void;
+  metrics?: FleetMetrics | undefined;
 }
 
 const STOP_TIMEOUT_MS = 4_000;
@@ -20,7 +22,7 @@ const RESTART_DELAY_MS = 500;
 const REMEMBERED = 1_000;
 
 /** Starts processes that share one port, and replaces those that die. Resolves once all of them listen. */
-export async function startWorkers({ count, config, onMessage }: WorkersOptions): Promise<Workers> {
+export async function startWorkers({ count, config, onMessage, metrics }: WorkersOptions): Promise<Workers> {
   cluster.setupPrimary({ exec: fileURLToPath(new URL('serve-worker.js', import.meta.url)), args: [] });
   const alive = new Map<number, Worker>();
   const applied = new Map<string, Map<number, number>>();
@@ -43,13 +45,16 @@ export async function startWorkers({ count, config, onMessage }: WorkersOptions)
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'listening') {
           listens = true;
+          metrics?.onStarted(number, (order) => send(worker, order));
           resolve(message.port);
         } else if (message.type === 'failed') failure = message.message;
         else if (message.type === 'applied') noteApplied(number, message.xid, message.at);
-        else onMessage(`worker ${number}: ${message.message}`);
+        else if (message.type === 'warning') onMessage(`worker ${number}: ${message.message}`);
+        else metrics?.onMessage(number, message);
       });
       worker.once('exit', (code, signal) => {
         alive.delete(number);
+        metrics?.onEnded(number);
         for (const watcher of watchers) watcher();
         if (!listens) {
           reject(new Error(failure ?? `worker ${number} ended before it listened (${signal ?? code})`));
@@ -78,7 +83,7 @@ export async function startWorkers({ count, config, onMessage }: WorkersOptions)
     const ended = [...alive.values()].map(
       (worker) => new Promise<void>((resolve) => worker.once('exit', () => resolve())),
     );
-    for (const worker of alive.values()) if (worker.isConnected()) worker.send({ type: 'stop' });
+    for (const worker of alive.values()) send(worker, { type: 'stop' });
     const cutOff = setTimeout(() => {
       for (const worker of alive.values()) worker.process.kill('SIGKILL');
     }, STOP_TIMEOUT_MS);
@@ -116,4 +121,8 @@ export async function startWorkers({ count, config, onMessage }: WorkersOptions)
     await stop();
     throw error;
   }
+}
+
+function send(worker: Worker, message: ToWorker): void {
+  if (worker.isConnected()) worker.send(message);
 }

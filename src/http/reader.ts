@@ -46,11 +46,7 @@ export function createReader({
     if (after === undefined && !strong) {
       const { variant } = producer;
       const module = cache.peek({ realm, path, kind, variant });
-      if (module !== undefined) {
-        // peek tells nobody, because not every look is an answer. This is one.
-        cache.events.emit('hit', { id: { realm, path, kind, variant }, source: 'l1' });
-        return { module, canonicalPath: path, variant };
-      }
+      if (module !== undefined) return { module, canonicalPath: path, variant };
     }
     const canonicalPath = await source.resolve(path);
     if (canonicalPath === undefined) throw noSuchModule(path);

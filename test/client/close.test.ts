@@ -40,7 +40,14 @@ describe('a closed cache', () => {
     const closed = { code: 'MC103', hint: expect.any(String) };
     const request = { realm, path: 'a.ts' };
     expect(cache.peek(request)).toBeUndefined();
-    expect(cache.stats()).toEqual({ entries: 0, bytes: 0, connected: false, fresh: false });
+    expect(cache.stats()).toEqual({
+      entries: 0,
+      bytes: 0,
+      connected: false,
+      fresh: false,
+      away: false,
+      cursorAgeMs: Number.POSITIVE_INFINITY,
+    });
     await expect(cache.get(request)).rejects.toMatchObject(closed);
     await expect(cache.getOrProduce(request, notAsked)).rejects.toMatchObject(closed);
     await expect(cache.invalidate(realm, ['a.ts'])).rejects.toMatchObject(closed);

@@ -118,7 +118,7 @@ test('what it has served is reported within seconds, and each answer once', asyn
   await pass(2_000);
   activity.observe('hit', { id, source: 'l1' });
   activity.observe('hit', { id, source: 'l1' });
-  activity.observe('produced', { id, ms: 5, reason: 'stale' });
+  activity.observe('produced', { id, putMs: 0, ms: 5, reason: 'stale' });
   await pass(5_000);
   const first = {
     realm: id.realm,

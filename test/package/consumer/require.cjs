@@ -5,5 +5,7 @@ async function load(name) {
 
 const names = (module) => Object.keys(module).sort();
 Promise.all(
-  ['', '/transpile', '/definition', '/realm', '/http', '/page'].map((name) => load(`pg-module-cache${name}`)),
+  ['', '/transpile', '/definition', '/realm', '/http', '/observe', '/page'].map((name) =>
+    load(`pg-module-cache${name}`),
+  ),
 ).then((modules) => console.log(JSON.stringify(modules.map(names))));

@@ -9,6 +9,12 @@ import {
 } from 'pg-module-cache';
 import { createDefinitionLookup, type DefinitionAnswer } from 'pg-module-cache/definition';
 import { createModuleHandler, type ModuleHandler } from 'pg-module-cache/http';
+import {
+  logModuleCache,
+  registerOpenTelemetryMetrics,
+  registerPrometheusMetrics,
+  traceModuleCache,
+} from 'pg-module-cache/observe';
 import { createPage, type Page } from 'pg-module-cache/page';
 import { openDirectory, watchRealm } from 'pg-module-cache/realm';
 import { createTranspiler, type Transpiler } from 'pg-module-cache/transpile';
@@ -35,6 +41,20 @@ export async function serve(folder: string): Promise<ModuleHandler> {
 
 export function show(authorize: (request: Request) => boolean): Page {
   return createPage({ connection: 'postgres://127.0.0.1/a', authorize, basePath: '/admin/cache/' });
+}
+
+export async function observe(): Promise<string> {
+  const cache = await openModuleCache({ ...options, staleness: { share: 0.001 } });
+  const { registry, close } = await registerPrometheusMetrics(cache, {
+    realmLabel: (url) => url.slice(0, 8),
+  });
+  await registerOpenTelemetryMetrics(cache, { attributes: { cache: 'one' } });
+  logModuleCache(cache, console);
+  cache.events.on('rechecked', ({ withinMs, outcome }) => console.log(withinMs.toFixed(), outcome));
+  const traced = await traceModuleCache(cache);
+  await traced.close();
+  close();
+  return registry.metrics();
 }
 
 interface Fields {

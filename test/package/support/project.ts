@@ -92,8 +92,8 @@ export async function packedFiles(project: string): Promise<string[]> {
 }
 
 /** Copies a script into the project and runs it there; resolves to the JSON that it printed. */
-export async function runScript(project: string, file: URL): Promise<unknown> {
+export async function runScript(project: string, file: URL, ...args: string[]): Promise<unknown> {
   const name = basename(fileURLToPath(file));
   await cp(file, join(project, name));
-  return JSON.parse(await succeed(project, process.execPath, [name]));
+  return JSON.parse(await succeed(project, process.execPath, [name, ...args]));
 }

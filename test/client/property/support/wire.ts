@@ -238,6 +238,7 @@ export const modelCalls: Record<keyof typeof calls, unknown> = {
         return { ...row, headers: { ...row.headers, at } };
       }),
     ),
+  getDigest: async () => ({ token: null }),
   isCurrent: (line: Line, { realm, path }: ArtifactId, token: string) =>
     line.ask(`is ${path} current`, ({ isCurrent }) => isCurrent(realm + path, token)),
   areCurrent: (line: Line, entries: readonly { id: ArtifactId; token: string }[]) =>

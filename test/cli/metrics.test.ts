@@ -1,0 +1,117 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { parseMetrics } from '../observe/support/metrics.js';
+import { createDatabase, type TestDatabase } from '../support/database.js';
+import { cli, type ModuleServer, startModuleServer } from '../support/serve.js';
+import { until } from '../support/wait.js';
+
+let database: TestDatabase;
+let folder: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  folder = await mkdtemp(join(tmpdir(), 'module-cache-test-'));
+  await writeFile(join(folder, 'a.ts'), 'export const a: number = 1;');
+});
+afterAll(async () => {
+  await database.drop();
+  await rm(folder, { recursive: true });
+});
+
+const start = (...args: string[]): Promise<ModuleServer> =>
+  startModuleServer([folder, '--database-url', database.url, ...args], 2);
+
+const scrape = async (server: ModuleServer, path = '/-/metrics') => {
+  const response = await fetch(new URL(path, server.url));
+  expect([response.status, response.headers.get('content-type')]).toEqual([
+    200,
+    expect.stringContaining('text/plain; version=0.0.4'),
+  ]);
+  return parseMetrics(await response.text());
+};
+const hits = (figures: Awaited<ReturnType<typeof scrape>>): number =>
+  figures
+    .all('module_cache_hits_total')
+    .filter(({ labels }) => labels.source === 'l1')
+    .reduce((sum, { value }) => sum + value, 0);
+
+const childrenOf = (pid: number): Promise<number[]> =>
+  new Promise((resolve) => {
+    execFile('pgrep', ['-P', String(pid)], (_, stdout) => resolve(stdout.trim().split('\n').map(Number)));
+  });
+
+test('a scrape of any worker says what all did, and nothing that counts up falls when one is replaced', async () => {
+  const server = await start('--metrics');
+  try {
+    const processes = await server.processes();
+    // The first answer fills the memory of each.
+    for (const { get } of processes) await get('/a.ts');
+    const before = hits(await scrape(server));
+    for (const { get } of processes) for (let i = 0; i < 3; i += 1) await get('/a.ts');
+    // New connections are dealt to the workers in turn.
+    for (let i = 0; i < 4; i += 1) {
+      const figures = await scrape(server);
+      expect(hits(figures)).toBe(before + 6);
+      expect(figures.get('module_cache_processes')).toBe(2);
+      expect(figures.get('module_cache_connected')).toBe(1);
+      expect(figures.get('module_cache_l1_entries')).toBe(2);
+    }
+    const [first] = await childrenOf(server.pid);
+    process.kill(first as number, 'SIGKILL');
+    await until(
+      async () => (await scrape(server).catch(() => undefined))?.get('module_cache_processes') === 2,
+      {
+        timeoutMs: 30_000,
+        what: 'the worker is replaced',
+      },
+    );
+    const after = await scrape(server);
+    expect(hits(after)).toBeGreaterThanOrEqual(before + 6);
+    expect(after.get('module_cache_processes')).toBe(2);
+  } finally {
+    expect(await server.stop()).toBe(0);
+  }
+});
+
+test('it is only read, says nothing of the database, and leaves every other path to the modules', async () => {
+  await writeFile(join(folder, 'metrics.ts'), 'export const of = "a module";');
+  const server = await start('--metrics');
+  try {
+    const response = await fetch(new URL('/-/metrics', server.url));
+    const text = await response.text();
+    expect(response.headers.get('cache-control')).toBe('no-store');
+    expect(text).not.toContain(new URL(database.url).pathname.slice(1));
+    expect(text).not.toContain('example');
+    for (const method of ['POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS']) {
+      const refused = await fetch(new URL('/-/metrics', server.url), { method });
+      expect([method, refused.status, refused.headers.get('allow')]).toEqual([method, 405, 'GET']);
+    }
+    expect(await (await fetch(new URL('/metrics', server.url))).text()).toContain('a module');
+    expect((await fetch(new URL('/-/metrics/more', server.url))).status).toBe(404);
+  } finally {
+    expect(await server.stop()).toBe(0);
+  }
+});
+
+test('it is off unless asked for, and where it is asked for', async () => {
+  const plain = await start();
+  expect((await fetch(new URL('/-/metrics', plain.url))).status).toBe(404);
+  await plain.stop();
+  const own = await start('--metrics', '/internal/figures');
+  try {
+    expect((await scrape(own, '/internal/figures')).get('module_cache_processes')).toBe(2);
+    expect((await fetch(new URL('/-/metrics', own.url))).status).toBe(404);
+  } finally {
+    await own.stop();
+  }
+});
+
+test.each(['metrics', '/', '//a/b', '/a?b', '/a/../b', '//['])('%s is refused as a path', async (path) => {
+  const { code, stderr } = await new Promise<{ code: unknown; stderr: string }>((resolve) => {
+    const args = [cli, 'serve', folder, '--database-url', database.url, '--metrics', path];
+    execFile(process.execPath, args, (error, _, stderr) => resolve({ code: error?.code, stderr }));
+  });
+  expect([code, stderr]).toEqual([1, expect.stringContaining('the metrics cannot be there')]);
+});
