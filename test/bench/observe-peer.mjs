@@ -35,6 +35,10 @@ const SCRAPE_MS = 15_000;
 /** Share of the calls that are recorded: a recorded span costs what the SDK makes of it. */
 const TRACED = Number(process.env.TRACED ?? 0.05);
 
+/** All of them unless FEATURES names some. */
+const features = (process.env.FEATURES ?? 'sampler prometheus opentelemetry logs traces').split(/[\s,]+/);
+const has = (feature) => features.includes(feature);
+
 const cache = side === 'observed' ? await observe() : await openModuleCache({ connection, garbage: false });
 for (const request of requests) await cache.getOrProduce(request, producer);
 const stored = Array.from({ length: 500 }, () => ({ realm, path: `${randomUUID()}.ts` }));
@@ -78,15 +82,21 @@ process.on('message', async ({ name, times }) => {
 process.send('ready');
 
 async function observe(maxBytes = 64e6) {
-  const inner = await openModuleCache({ connection, garbage: false, staleness: {}, l1: { maxBytes } });
-  const { registry } = await registerPrometheusMetrics(inner);
-  setInterval(() => void registry.metrics(), SCRAPE_MS);
-  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-  const meterProvider = new MeterProvider({
-    readers: [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: SCRAPE_MS })],
-  });
-  await registerOpenTelemetryMetrics(inner, { meterProvider });
-  logModuleCache(inner, pino({ level: 'info' }, { write() {} }));
+  const staleness = has('sampler') ? {} : undefined;
+  const inner = await openModuleCache({ connection, garbage: false, staleness, l1: { maxBytes } });
+  if (has('prometheus')) {
+    const { registry } = await registerPrometheusMetrics(inner);
+    setInterval(() => void registry.metrics(), SCRAPE_MS);
+  }
+  if (has('opentelemetry')) {
+    const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
+    const meterProvider = new MeterProvider({
+      readers: [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: SCRAPE_MS })],
+    });
+    await registerOpenTelemetryMetrics(inner, { meterProvider });
+  }
+  if (has('logs')) logModuleCache(inner, pino({ level: 'info' }, { write() {} }));
+  if (!has('traces')) return inner;
   const spanExporter = { export: (_, done) => done({ code: 0 }), shutdown: async () => {} };
   const tracerProvider = new BasicTracerProvider({
     sampler: new TraceIdRatioBasedSampler(TRACED),
