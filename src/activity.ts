@@ -53,6 +53,8 @@ interface Cell {
   counts: Counts;
   /** What was taken. */
   readonly taken: Counts;
+  /** Counted since then. */
+  isChanged: boolean;
 }
 
 const nothing = (): Counts => ({
@@ -78,7 +80,7 @@ export function createActivity(): Activity {
   const changed = new Set<Cell>();
   const total = { hits: 0, reads: 0 };
   const ticks = [{ at: performance.now(), ...total }];
-  const others: Cell = { realm: null, kind: 'any', counts: nothing(), taken: nothing() };
+  const others: Cell = { realm: null, kind: 'any', counts: nothing(), taken: nothing(), isChanged: false };
   let count = 0;
   let last = others;
 
@@ -86,27 +88,31 @@ export function createActivity(): Activity {
   function cellOf({ realm, kind }: { realm: string; kind: string }): Counts {
     if (last.realm !== realm || last.kind !== kind)
       last = cells.get(realm)?.get(kind) ?? newCell(realm, kind);
-    changed.add(last);
+    if (!last.isChanged) {
+      last.isChanged = true;
+      changed.add(last);
+    }
     return last.counts;
   }
 
   function newCell(realm: string, kind: string): Cell {
     if (count >= COUNTED_APART) return others;
     count += 1;
-    const cell = { realm, kind, counts: nothing(), taken: nothing() };
+    const cell = { realm, kind, counts: nothing(), taken: nothing(), isChanged: false };
     const ofRealm = cells.get(realm) ?? new Map<string, Cell>();
     cells.set(realm, ofRealm.set(kind, cell));
     return cell;
   }
 
+  function onHit({ id, source }: CacheEvents['hit'][0]): void {
+    total.reads += 1;
+    if (source === 'l1') {
+      total.hits += 1;
+      cellOf(id).l1_hits += 1;
+    } else cellOf(id).l2_hits += 1;
+  }
+
   const observers: { [E in keyof CacheEvents]?: (payload: CacheEvents[E][0]) => void } = {
-    hit({ id, source }) {
-      total.reads += 1;
-      if (source === 'l1') {
-        total.hits += 1;
-        cellOf(id).l1_hits += 1;
-      } else cellOf(id).l2_hits += 1;
-    },
     miss({ id }) {
       total.reads += 1;
       cellOf(id).misses += 1;
@@ -127,12 +133,17 @@ export function createActivity(): Activity {
   };
 
   return {
-    observe: (event, payload) => observers[event]?.(payload),
+    observe(event, payload) {
+      // By far the most.
+      if (event === 'hit') onHit(payload as CacheEvents['hit'][0]);
+      else observers[event]?.(payload);
+    },
     take() {
       const taken: ReportedActivity[] = [];
       for (const cell of changed) {
         if (taken.length >= TAKEN_AT_ONCE) break;
         changed.delete(cell);
+        cell.isChanged = false;
         const counts = Object.fromEntries(Object.entries(cell.counts).filter(([, value]) => value > 0));
         taken.push({ realm: cell.realm, kind: cell.kind, counts });
         add(cell.taken, cell.counts);

@@ -5,7 +5,7 @@ import { parse } from 'yaml';
 import { INSTRUMENT_NAMES, type InstrumentName, instrument } from '../../src/observe/instruments.js';
 
 const text = (name: string): string =>
-  readFileSync(new URL(`../../docs/operate/${name}`, import.meta.url), 'utf8');
+  readFileSync(new URL(`../../docs/monitoring/${name}`, import.meta.url), 'utf8');
 
 interface Rule {
   alert: string;
