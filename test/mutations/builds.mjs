@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /**
@@ -15,6 +15,8 @@ export async function makeBuilds({ root, folder }, guards) {
   const sources = join(folder, 'sources');
   mkdirSync(sources);
   cpSync(join(root, 'src'), join(sources, '0'), { recursive: true });
+  // For browsers: it has a configuration of its own, and no guard of the protocol.
+  rmSync(join(sources, '0/page/browser'), { recursive: true });
   for (const [index, guard] of guards.entries()) {
     const number = String(index + 1);
     guard.build = join(folder, number);

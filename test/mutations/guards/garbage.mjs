@@ -137,14 +137,14 @@ export const reports = {
     },
     {
       name: 'what was done until the end is said',
-      text: '      if (activity.changed && allowedFor === session.generation) await report().catch(() => {});\n',
-      without: '',
+      text: '        if (!(await report().catch(() => false))) return;\n',
+      without: '        return;\n',
       test: [REPORTS, 'what was done until the end is said at the end'],
     },
     {
       name: 'an older schema gets no report',
-      text: 'if (!(await session.run((sql) => calls.mayCall(sql, signature), CALL_TIMEOUT_MS))) return;',
-      without: 'if (signature.length === 0) return;',
+      text: 'if (!(await session.run((sql) => calls.mayCall(sql, signature), CALL_TIMEOUT_MS))) return false;',
+      without: 'if (signature.length === 0) return false;',
       test: [REPORTS, 'an older schema is asked only whether it has become a newer one'],
     },
     {
@@ -197,13 +197,13 @@ export const options = {
   guards: [
     {
       name: 'close ends the reports',
-      text: '    reports?.stop();\n',
+      text: ', reports?.stop() ?? Promise.resolve()',
       without: '',
       test: [CLOSE, 'a process ends by itself after close when nothing is going on'],
     },
     {
       name: 'close ends the collection of garbage',
-      text: '.concat(garbage?.stop() ?? [])',
+      text: 'garbage?.stop() ?? Promise.resolve(), ',
       without: '',
       test: [CLOSE, 'a process ends by itself after close when nothing is going on'],
     },
