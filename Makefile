@@ -77,7 +77,7 @@ check-extension: ## The extension on a server of its own: install, then installc
 	test/extension.sh
 
 .PHONY: mutations
-mutations: dist/.built ## Take out each guard of the client in turn: its test has to fail (ONLY=text for some of them)
+mutations: dist/.built ## Take out each guard of the client in turn: its test has to fail (ONLY=regexp for some of them)
 	ONLY="$(ONLY)" npm run mutations
 
 .PHONY: model

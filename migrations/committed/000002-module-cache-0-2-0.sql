@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:df8b35c4634632dd3caecf49eaf7ebd6d17aada1
+--! Hash: sha1:a77b91a2704a6708771d49abea767121390960b4
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1880,7 +1880,7 @@ comment on function module_cache._collect_for_fleet(interval, interval, integer)
 /* grant_roles returns the roles that it had to leave out, so that whoever installs can be told. */
 /*
  * A peer reports when it has something to say, at most every few seconds, and once a minute if it has not. Where the
- * owner of this function may see all sessions, the heartbeat is seen as well.
+ * owner of this function may see all sessions, the heartbeat is seen as well, and with it what must be applied by now.
  */
 create function module_cache._peer_reports() returns table (
   name text, status text, behind bigint, lag interval, hit_rate numeric, reads bigint, entries bigint, bytes bigint,
@@ -1895,55 +1895,69 @@ declare
 begin
   return query
     with reports as materialized (
-      select distinct on (r.backend_pid) r.*
+      select distinct on (r.backend_pid)
+        r.*,
+        h.heard_at,
+        v_now - h.heard_at > h.patience as is_silent,
+        -- At each heartbeat it asks the log, so it has applied what was there at the last but one.
+        case
+          when s.state_change is not null and v_now - h.heard_at <= h.patience
+            then h.heard_at - r.heartbeat_ms * interval '1 millisecond'
+        end as applied_until
       from module_cache._peers r
+      left join pg_stat_activity s on s.pid = r.backend_pid
+      cross join lateral (
+        select
+          greatest(r.reported_at, s.state_change) as heard_at,
+          case
+            when s.state_change is null then interval '3 minutes'
+            else greatest(r.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
+          end as patience
+      ) h
       where r.epoch = v_epoch and r.backend_pid in (select module_cache._peer_sessions())
       order by r.backend_pid, r.reported_at desc
-    ), ahead as (
-      -- One look at the log for all peers: what stands behind a cursor in it is what that peer has not applied.
-      select
-        l.backend_pid,
-        count(l.invalidated_at) over w as transactions,
-        min(l.invalidated_at) over w as oldest
+    ), logged as materialized (
+      select i.xid, min(i.invalidated_at) as at
+      from module_cache._invalidations i
+      where i.xid >= (select min(r.cursor) from reports r) and (i.epoch = v_epoch or i.epoch is null)
+      group by i.xid
+    ), by_cursor as (
+      -- One look at the log for all peers: what stands behind a cursor in it is what that peer had not applied.
+      select l.backend_pid, count(l.at) over w as transactions, min(l.at) over w as oldest
       from (
-        select r.backend_pid, r.cursor as xid, null as invalidated_at from reports r
+        select r.backend_pid, r.cursor as xid, null as at from reports r where r.cursor is not null
         union all
-        select null, i.xid, min(i.invalidated_at)
-        from module_cache._invalidations i
-        where i.xid >= (select min(r.cursor) from reports r) and (i.epoch = v_epoch or i.epoch is null)
-        group by i.xid
+        select null, g.xid, g.at from logged g
       ) l
-      where l.xid is not null
       window w as (order by l.xid desc)
+    ), by_heartbeat as (
+      select l.backend_pid, count(l.logged_at) over w as transactions, min(l.logged_at) over w as oldest
+      from (
+        select r.backend_pid, r.applied_until as at, null as logged_at from reports r where r.applied_until is not null
+        union all
+        select null, g.at, g.at from logged g
+      ) l
+      window w as (order by l.at desc)
     )
     select
       p.name,
-      case
-        when v_now - h.heard_at > h.patience then 'silent'
-        when p.broadcast = 'log' then 'polling'
-        else 'listening'
-      end,
-      coalesce(a.transactions, 0),
-      coalesce(date_trunc('milliseconds', v_now - a.oldest), '0'),
+      case when p.is_silent then 'silent' when p.broadcast = 'log' then 'polling' else 'listening' end,
+      a.behind,
+      case a.behind when 0 then '0' else date_trunc('milliseconds', v_now - greatest(c.oldest, b.oldest)) end,
       round(100.0 * p.minute_hits / nullif(p.minute_reads, 0), 1),
       p.minute_reads,
       p.l1_entries,
       p.l1_bytes,
-      greatest(date_trunc('milliseconds', v_now - h.heard_at), '0'),
+      greatest(date_trunc('milliseconds', v_now - p.heard_at), '0'),
       p.version,
       date_trunc('seconds', p.reported_at - p.uptime_ms * interval '1 millisecond'),
       p.host, p.process_id, p.role_name, p.application_name, p.client_address, p.backend_pid
     from reports p
-    left join ahead a on a.backend_pid = p.backend_pid
-    left join pg_stat_activity s on s.pid = p.backend_pid
+    left join by_cursor c on c.backend_pid = p.backend_pid
+    left join by_heartbeat b on b.backend_pid = p.backend_pid
     cross join lateral (
-      select
-        greatest(p.reported_at, s.state_change) as heard_at,
-        case
-          when s.state_change is null then interval '3 minutes'
-          else greatest(p.heartbeat_ms * interval '3 milliseconds', interval '10 seconds')
-        end as patience
-    ) h
+      select coalesce(least(c.transactions, b.transactions), 0) as behind
+    ) a
     order by p.name, p.process_id;
 end;
 $$;
@@ -1961,7 +1975,7 @@ comment on view module_cache.peers is
 comment on column module_cache.peers.status is
   'listening; polling: it asks the log, by choice; silent: its session is there, but it was not heard for three heartbeats and 10 s.';
 comment on column module_cache.peers.behind is
-  'Transactions of the log that it had not applied when it reported. A report is a few seconds old, so a few are no news.';
+  'Transactions of the log that it may not have applied yet: since its last heartbeat but one, or since its last report where the owner of the schema may not see its session.';
 comment on column module_cache.peers.lag is 'How long ago the first of those transactions invalidated; 0 if there is none.';
 comment on column module_cache.peers.hit_rate is
   'Of its answers in its last full minute, percent that came from its memory; null without any.';

@@ -68,8 +68,10 @@ test('trap: the invalidation that an answer has seen began before the last trans
     // The later transaction is committed for its cursor now, the earlier one in progress.
     await moveCursor();
   });
+  // Without a claim, whose own transaction would be the last one then.
   const answer = await writer.cache.getOrProduce({ realm, path: 'a.ts' }, making('new'), {
     consistency: 'strong',
+    claimPatienceMs: 0.001,
   });
   expect(answer.body).toBe('new');
   expect(reader.cache.peek({ realm, path: 'a.ts' })?.body).toBe('old');

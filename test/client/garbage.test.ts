@@ -216,15 +216,19 @@ test('what was invalidated before a process began does not stay for its sake', a
 
 test('a process that was away for a moment reports anew at once', async () => {
   const peer = await openPeer({ ...often, connection: database.url });
-  const { at } = await until(() => reportOf(peer.name), { what: 'it has reported' });
-  await database.sql`select pg_terminate_backend(backend_pid, 10000) from module_cache._peers`;
-  await until(
-    async () =>
-      (await database.sql`select from module_cache._peers where reported_at > ${at}::text::timestamptz`)
-        .length > 0,
-    { timeoutMs: 4_500, what: 'it has reported again' },
-  );
-});
+  await until(() => reportOf(peer.name), { what: 'it has reported' });
+  // A busy machine may take its time once or twice. Otherwise the next report would be due after more than this.
+  for (let attempt = 1, took = Number.POSITIVE_INFINITY; took > 2_400; attempt += 1) {
+    expect(attempt).toBeLessThan(6);
+    const [before] = await database.sql<{ at: string }[]>`
+      select max(reported_at)::text as at from module_cache._peers`;
+    await database.sql`select pg_terminate_backend(backend_pid, 10000) from module_cache._peers`;
+    const next = () => database.sql<{ ms: number }[]>`
+      select (extract(epoch from reported_at - ${before?.at as string}::text::timestamptz) * 1000)::float8 as ms
+      from module_cache._peers where reported_at > ${before?.at as string}::text::timestamptz`;
+    took = (await until(async () => (await next())[0], { what: 'it has reported again' })).ms;
+  }
+}, 60_000);
 
 test('a closed process collects no more, and what it needed is nobody’s', async () => {
   const peer = await openPeer({ ...often, connection: database.url });

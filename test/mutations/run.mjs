@@ -1,7 +1,7 @@
 /*
  * Proves that each guard of the client has a test which fails without it: takes the guards out one at a time, each in
- * a build of its own, and runs the test that is named beside it. `ONLY=text` for the guards whose files and
- * names contain it, `VERBOSE=1` to see how their tests fail.
+ * a build of its own, and runs the test that is named beside it. `ONLY=regexp` for the guards whose file and
+ * name match it, `VERBOSE=1` to see how their tests fail.
  */
 import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -49,7 +49,8 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(name, () => cleanUp().finally(() => process.kill(process.pid, name)));
 }
 
-const guards = allGuards.filter(({ file, name }) => `${file}: ${name}`.includes(process.env.ONLY ?? ''));
+const only = new RegExp(process.env.ONLY ?? '');
+const guards = allGuards.filter(({ file, name }) => only.test(`${file}: ${name}`));
 if (guards.length === 0) throw new Error(`no guard is called ${process.env.ONLY}`);
 
 try {
