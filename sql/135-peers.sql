@@ -216,9 +216,12 @@ begin
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
       'Pass the life of a token, "@" and a transaction id.');
   end if;
-  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000) is not true then
+  -- Before Postgres 16 any text can be read as a transaction id.
+  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000
+      and coalesce(about->>'cursor' ~ '^[0-9]{1,20}$', true)) is not true
+  then
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
-      'Pass a JSON object of at most 8,000 bytes.');
+      'Pass a JSON object of at most 8,000 bytes, whose cursor is a transaction id.');
   end if;
   if (jsonb_typeof(activity) = 'array' and jsonb_array_length(activity) <= 100
       and octet_length(activity::text) <= 500000) is not true

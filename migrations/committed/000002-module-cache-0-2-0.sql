@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:a77b91a2704a6708771d49abea767121390960b4
+--! Hash: sha1:0bf214667f623b917e07faccaa72dd37769ed936
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1449,9 +1449,12 @@ begin
     perform module_cache._raise('MC002', 'not a token', format('needs: %L', left(needs, 200)),
       'Pass the life of a token, "@" and a transaction id.');
   end if;
-  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000) is not true then
+  -- Before Postgres 16 any text can be read as a transaction id.
+  if (jsonb_typeof(about) = 'object' and octet_length(about::text) <= 8000
+      and coalesce(about->>'cursor' ~ '^[0-9]{1,20}$', true)) is not true
+  then
     perform module_cache._raise('MC003', 'not what a peer can say of itself', format('bytes: %s', octet_length(about::text)),
-      'Pass a JSON object of at most 8,000 bytes.');
+      'Pass a JSON object of at most 8,000 bytes, whose cursor is a transaction id.');
   end if;
   if (jsonb_typeof(activity) = 'array' and jsonb_array_length(activity) <= 100
       and octet_length(activity::text) <= 500000) is not true

@@ -18,7 +18,10 @@ import {
  * copying the rows of all tables out, and in again in another transaction, as pg_dump and pg_restore do.
  */
 
-const TABLES = ['_epochs', '_generations', '_floors', '_invalidations', '_artifacts', '_peers', '_snapshots'];
+const TABLES = [
+  ...['_epochs', '_generations', '_floors', '_invalidations', '_artifacts', '_peers', '_snapshots'],
+  ...['_claims', '_activity'],
+];
 
 async function dump(cache: Session): Promise<void> {
   const tables = await cache.run(`
