@@ -3125,7 +3125,7 @@ comment on column failures of view module_cache.stats is 'Productions that threw
 
 comment on column generation of table module_cache._artifacts is 'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
 
-comment on column hit_rate of view module_cache.peers is 'Of its answers in its last full minute, percent that came from its memory; null without any.';
+comment on column hit_rate of view module_cache.peers is 'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
 
 comment on column hits of view module_cache.stats is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 
@@ -3139,7 +3139,7 @@ comment on column lag of view module_cache.peers is 'How long ago the first of t
 
 comment on column life of table module_cache._epochs is 'Prefix of every token: epoch and start of the server. A volume that is set back to an earlier copy keeps its epoch, but not its start.';
 
-comment on column minute_reads of table module_cache._peers is 'Answers of its last full minute, and how many of them came from memory.';
+comment on column minute_reads of table module_cache._peers is 'Answers from its memory, and questions to the database, in the last minute; and how many of them memory answered.';
 
 comment on column misses of view module_cache.stats is 'Reads that found nothing live.';
 
@@ -3157,7 +3157,7 @@ comment on column productions of view module_cache.stats is 'How often something
 
 comment on column put_xid of table module_cache._artifacts is 'The transaction that stored this body. Garbage collection leaves it alone.';
 
-comment on column reads of view module_cache.peers is 'Answers in its last full minute.';
+comment on column reads of view module_cache.peers is 'Answers from its memory, and questions to the database, in the minute before its last report.';
 
 comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what is counted apart.';
 

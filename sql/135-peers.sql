@@ -41,7 +41,7 @@ comment on column module_cache._peers.name is 'What the peer says of itself, as 
 comment on column module_cache._peers.uptime_ms is 'Since when its cache is open; its clock may be another one.';
 comment on column module_cache._peers.broadcast is 'notify: it listens; log: it only asks the log, at each heartbeat.';
 comment on column module_cache._peers.cursor is 'It has applied all invalidations of transactions below, and some of later ones.';
-comment on column module_cache._peers.minute_reads is 'Answers of its last full minute, and how many of them came from memory.';
+comment on column module_cache._peers.minute_reads is 'Answers from its memory, and questions to the database, in the last minute; and how many of them memory answered.';
 
 create function module_cache._peer_key(backend_pid integer) returns bigint
   language sql immutable parallel safe

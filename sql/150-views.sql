@@ -186,8 +186,8 @@ comment on column module_cache.peers.behind is
   'Transactions of the log that it may not have applied yet: since its last heartbeat but one, or since its last report where the owner of the schema may not see its session.';
 comment on column module_cache.peers.lag is 'How long ago the first of those transactions invalidated; 0 if there is none.';
 comment on column module_cache.peers.hit_rate is
-  'Of its answers in its last full minute, percent that came from its memory; null without any.';
-comment on column module_cache.peers.reads is 'Answers in its last full minute.';
+  'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
+comment on column module_cache.peers.reads is 'Answers from its memory, and questions to the database, in the minute before its last report.';
 comment on column module_cache.peers.entries is 'Artifacts in its memory, and their bytes.';
 comment on column module_cache.peers.silent_for is
   'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';

@@ -75,7 +75,7 @@ export interface TrackedTablesView {
 export interface PeersView {
   name: ReadOnly<string | null>;
   status: ReadOnly<'listening' | 'polling' | 'silent'>;
-  /** Transactions of the log that it had not applied when it reported. */
+  /** Transactions of the log that it may not have applied yet. */
   behind: ReadOnly<string>;
   /** How long ago the first of them invalidated. */
   lag: ReadOnly<string>;

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:0bf214667f623b917e07faccaa72dd37769ed936
+--! Hash: sha1:99189e54212063537903e194200c881fcf56b85b
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1274,7 +1274,7 @@ comment on column module_cache._peers.name is 'What the peer says of itself, as 
 comment on column module_cache._peers.uptime_ms is 'Since when its cache is open; its clock may be another one.';
 comment on column module_cache._peers.broadcast is 'notify: it listens; log: it only asks the log, at each heartbeat.';
 comment on column module_cache._peers.cursor is 'It has applied all invalidations of transactions below, and some of later ones.';
-comment on column module_cache._peers.minute_reads is 'Answers of its last full minute, and how many of them came from memory.';
+comment on column module_cache._peers.minute_reads is 'Answers from its memory, and questions to the database, in the last minute; and how many of them memory answered.';
 
 create function module_cache._peer_key(backend_pid integer) returns bigint
   language sql immutable parallel safe
@@ -1981,8 +1981,8 @@ comment on column module_cache.peers.behind is
   'Transactions of the log that it may not have applied yet: since its last heartbeat but one, or since its last report where the owner of the schema may not see its session.';
 comment on column module_cache.peers.lag is 'How long ago the first of those transactions invalidated; 0 if there is none.';
 comment on column module_cache.peers.hit_rate is
-  'Of its answers in its last full minute, percent that came from its memory; null without any.';
-comment on column module_cache.peers.reads is 'Answers in its last full minute.';
+  'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
+comment on column module_cache.peers.reads is 'Answers from its memory, and questions to the database, in the minute before its last report.';
 comment on column module_cache.peers.entries is 'Artifacts in its memory, and their bytes.';
 comment on column module_cache.peers.silent_for is
   'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';

@@ -8,10 +8,10 @@ import { bytes, type Column, count, duration, percent, printable } from './text.
 export interface PeerRow {
   readonly name: string;
   readonly status: 'listening' | 'polling' | 'silent';
-  /** Transactions of the log that it had not applied when it reported. */
+  /** Transactions of the log that it may not have applied yet. */
   readonly behind: number;
   readonly lagMs: number;
-  /** Percent of the answers of its last full minute that came from its memory; null without any. */
+  /** Percent of its reads in the last minute that its memory answered; null without any. */
   readonly hitRate: number | null;
   readonly reads: number;
   readonly entries: number;

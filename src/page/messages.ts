@@ -4,10 +4,10 @@
 export interface PeerRow {
   readonly name: string | null;
   readonly status: 'listening' | 'polling' | 'silent';
-  /** Transactions of the log that it had not applied when it reported. */
+  /** Transactions of the log that it may not have applied yet. */
   readonly behind: number;
   readonly lagMs: number;
-  /** Percent; null without any read in its last full minute. */
+  /** Percent; null without any read in the last minute. */
   readonly hitRate: number | null;
   readonly reads: number | null;
   readonly entries: number | null;
