@@ -4,6 +4,12 @@ type module (realm_url text, canonical_path text);
 
 -- tables
 
+logged table _private_realms (
+  realm_url text collate "C" not null,
+  role_name name not null,
+  salt uuid not null
+);
+
 unlogged table _activity (
   backend_pid integer not null,
   epoch uuid not null,
@@ -122,6 +128,8 @@ unlogged table _snapshots (
 
 module_cache._artifacts: _artifacts_pkey PRIMARY KEY (realm_url, canonical_path, kind, variant);
 
+module_cache._private_realms: _private_realms_pkey PRIMARY KEY (realm_url);
+
 -- indexes
 
 CREATE INDEX _activity_cell ON module_cache._activity USING btree (backend_pid, hashtextextended(((kind || ' '::text) || COALESCE(realm_url, ''::text)), (0)::bigint));
@@ -142,7 +150,13 @@ CREATE INDEX _invalidations_xid ON module_cache._invalidations USING btree (xid)
 
 CREATE INDEX _peers_backend_pid ON module_cache._peers USING btree (backend_pid);
 
+CREATE INDEX _private_realms_index_hash ON module_cache._private_realms USING btree (module_cache._module_hash(realm_url, 'index'::text));
+
+CREATE INDEX _private_realms_realm_hash ON module_cache._private_realms USING btree (module_cache._realm_hash(realm_url));
+
 CREATE UNIQUE INDEX _artifacts_pkey ON module_cache._artifacts USING btree (realm_url, canonical_path, kind, variant);
+
+CREATE UNIQUE INDEX _private_realms_pkey ON module_cache._private_realms USING btree (realm_url);
 
 -- views
 
@@ -160,11 +174,17 @@ view artifacts as
     octet_length(body) AS bytes,
     created_at,
     expires_at,
-    dependency_keys,
+        CASE
+            WHEN (EXISTS ( SELECT
+               FROM module_cache._private_realms)) THEN (module_cache._visible_keys(realm_url, dependency_keys) COLLATE "default")
+            ELSE dependency_keys
+        END AS dependency_keys,
     headers,
     body,
     put_xid
-   FROM module_cache._artifacts a;
+   FROM module_cache._artifacts a
+  WHERE ((NOT (EXISTS ( SELECT
+           FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path)));
 
 view claims as
  SELECT date_trunc('milliseconds'::text, (clock_timestamp() - claimed_at)) AS age,
@@ -181,23 +201,34 @@ view claims as
   ORDER BY claimed_at;
 
 view invalidations as
- SELECT invalidated_at,
-    xid,
-    scope,
-    realm_url,
-    named_paths,
-    cardinality(canonical_paths) AS modules,
-    canonical_paths,
-    ignored,
-    role_name,
-    application_name,
-    client_address,
-    backend_pid
-   FROM module_cache._invalidations i
-  WHERE ((epoch IS NULL) OR (epoch = ( SELECT e.epoch
+ SELECT i.invalidated_at,
+    i.xid,
+    i.scope,
+    i.realm_url,
+    v.named_paths,
+    cardinality(v.canonical_paths) AS modules,
+    v.canonical_paths,
+    i.ignored,
+    i.role_name,
+    i.application_name,
+    i.client_address,
+    i.backend_pid
+   FROM (module_cache._invalidations i
+     CROSS JOIN LATERAL ( SELECT p.is_open,
+                CASE
+                    WHEN p.is_open THEN i.named_paths
+                    ELSE (module_cache._visible_paths(i.realm_url, i.named_paths) COLLATE "default")
+                END AS named_paths,
+                CASE
+                    WHEN p.is_open THEN i.canonical_paths
+                    ELSE (module_cache._visible_paths(i.realm_url, i.canonical_paths) COLLATE "default")
+                END AS canonical_paths
+           FROM ( SELECT (NOT (EXISTS ( SELECT
+                           FROM module_cache._private_realms))) AS is_open) p) v)
+  WHERE (((i.epoch IS NULL) OR (i.epoch = ( SELECT e.epoch
            FROM module_cache._epochs e
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
-         LIMIT 1)))
+         LIMIT 1))) AND (v.is_open OR (v.canonical_paths <> '{}'::text[]) OR (NOT module_cache._is_closed(i.realm_url, ''::text))))
  LIMIT ALL;
 
 view peers as
@@ -219,6 +250,14 @@ view peers as
     client_address,
     backend_pid
    FROM module_cache._peer_reports() p(name, status, behind, lag, hit_rate, reads, entries, bytes, silent_for, version, since, host, process_id, role_name, application_name, client_address, backend_pid);
+
+view private_realms as
+ SELECT realm_url,
+    role_name,
+    (to_regrole(quote_ident((role_name)::text)) IS NOT NULL) AS has_role
+   FROM module_cache._private_realms p
+  WHERE module_cache._is_member(role_name)
+  ORDER BY realm_url;
 
 view stats as
  SELECT realm_url,
@@ -251,7 +290,8 @@ view tombstones as
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
          LIMIT 1))) AND (NOT (EXISTS ( SELECT
            FROM module_cache._artifacts a
-          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))))
+          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))) AND ((NOT (EXISTS ( SELECT
+           FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path))))
   GROUP BY realm_url, canonical_path;
 
 view tracked_tables as
@@ -344,6 +384,13 @@ begin
   if not module_cache._may_notify() then
     return;
   end if;
+  -- Everybody who may log in hears it.
+  if scope = 'closed'
+    or exists (select from module_cache._private_realms) and module_cache._names_private(realm_url, canonical_paths)
+  then
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
+    return;
+  end if;
   if scope <> 'module' or cardinality(canonical_paths) <= 100 then
     v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
     if octet_length(v_payload) <= 7000 then
@@ -383,7 +430,7 @@ begin
     v_part_bytes := v_part_bytes + v_bytes;
   end loop;
   if v_part = '{}' then
-    perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || xid || '"}');
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
     return;
   end if;
   v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
@@ -393,19 +440,31 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._caller()
+ RETURNS name
+ LANGUAGE sql
+ STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+ SELECT COALESCE((NULLIF(current_setting('role'::text), 'none'::text))::name, SESSION_USER) AS "coalesce";
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text)
  RETURNS bigint
  LANGUAGE plpgsql
- IMMUTABLE PARALLEL SAFE SECURITY DEFINER
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_salt uuid;
 begin
+  if exists (select from module_cache._private_realms) then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
+  end if;
   -- With two lengths, so that names which run into each other are told apart.
   return hashtextextended(
-    concat_ws(' ', length(canonical_path), length(kind),
-      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
-      collate "C",
-    3);
+    concat_ws(' ', length(canonical_path), length(kind), v_realm, canonical_path, kind, variant, v_salt) collate "C", 3);
 end;
 $function$;
 
@@ -708,6 +767,7 @@ begin
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
     left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(k.realm_url, '')
     order by 5 desc, 1, 2;
 end;
 $function$;
@@ -836,7 +896,7 @@ begin
     and i.realm_url is not distinct from generation.realm_url
     and case
       when generation.realm_url is null then i.scope = 'global'
-      when generation.canonical_path is null then i.scope = 'realm'
+      when generation.canonical_path is null then i.scope in ('realm', 'closed')
       else i.scope = 'module' and generation.canonical_path = any (i.canonical_paths)
     end
   order by i.id desc
@@ -856,7 +916,12 @@ begin
   elsif generation.canonical_path is null and generation.realm_url = home then
     description := 'its realm was cleared ' || v_who;
   elsif generation.canonical_path is null then
-    description := format('the realm %s, which it depends on, was cleared %s', generation.realm_url, v_who);
+    description := format('%s, which it depends on, was cleared %s',
+      case
+        when module_cache._is_closed(generation.realm_url, '') then 'a private realm'
+        else 'the realm ' || generation.realm_url
+      end,
+      v_who);
   else
     select
       array_agg(i.realm_url), array_agg(n.path)
@@ -871,7 +936,11 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
+      through := array(
+        select module_cache._name_for_caller(home, w.name)
+        from unnest(module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid))
+          with ordinality w (name, position)
+        order by w.position);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -1213,6 +1282,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._is_closed(realm_url text, canonical_path text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+begin
+  return v_private.role_name is not null and not module_cache._is_member(v_private.role_name);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._is_live(artifact module_cache._artifacts)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1230,6 +1312,22 @@ begin
     and pg_snapshot_xmin(artifact.snapshot) >= module_cache._floor(v_epoch)
     and not module_cache._is_outdated(
       v_epoch, artifact.snapshot, artifact.module_hash, artifact.realm_hash, artifact.depends_on);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._is_member(role_name name)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_caller constant oid := (select r.oid from pg_roles r where r.rolname = module_cache._caller());
+begin
+  return coalesce(
+      pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
+    or coalesce(
+      pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false);
 end;
 $function$;
 
@@ -1378,6 +1476,17 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._name_for_caller(home text, name text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._named_claims()
  RETURNS TABLE(realm_url text, canonical_path text, kind text, variant text, claimed_at timestamp with time zone, producer text, backend_pid integer, waiting text[])
  LANGUAGE plpgsql
@@ -1410,6 +1519,7 @@ begin
     join sessions s on s.pid = c.backend_pid
     left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
+      and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(c.realm_url, c.canonical_path))
     order by c.claim_key, c.claimed_at desc;
 end;
 $function$;
@@ -1425,6 +1535,23 @@ BEGIN ATOMIC
              ELSE (realm_url || canonical_path)
          END AS "case";
 END;
+
+CREATE OR REPLACE FUNCTION module_cache._names_private(realm_url text, canonical_paths text[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return (module_cache._private_realm(realm_url)).role_name is not null
+    or exists (
+      select from module_cache._private_realms p where starts_with(p.realm_url, _names_private.realm_url))
+    and exists (
+      select
+      from unnest(canonical_paths) n (path)
+      where (module_cache._private_realm(realm_url || n.path)).role_name is not null);
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION module_cache._newest_generation(epoch uuid, key bigint)
  RETURNS xid8
@@ -1451,7 +1578,7 @@ CREATE OR REPLACE FUNCTION module_cache._parse_token(token text, OUT life text, 
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 begin
-  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$' then
+  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*(/private)?$' then
     life := split_part(token, '/', 1);
     begin
       snapshot := split_part(token, '/', 2)::pg_snapshot;
@@ -1592,6 +1719,75 @@ BEGIN ATOMIC
             FROM pg_database d
            WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND l.granted AND ((((l.classid)::bigint << 32) | (l.objid)::bigint) = module_cache._peer_key(l.pid)));
 END;
+
+CREATE OR REPLACE FUNCTION module_cache._privacy(realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[], OUT is_private boolean, OUT is_hidden boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+  v_roles name[];
+begin
+  if v_private.role_name is not null and not module_cache._is_member(v_private.role_name) then
+    perform module_cache._raise('MC006', 'the realm is private', format('realm_url: %L', left(realm_url, 200)),
+      'Connect as a member of the role that it belongs to. Who owns the schema module_cache can tell which one that is.');
+  end if;
+  v_roles := array_remove(
+    array(select d.role_name from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)),
+    null);
+  is_private := v_private.role_name is not null or v_roles <> '{}';
+  is_hidden := exists (select from unnest(v_roles) r (role_name) where not module_cache._is_member(r.role_name));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._private_dependencies(realm_url text, dependency_keys text[], depends_on bigint[])
+ RETURNS SETOF name
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if not exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
+    and not exists (
+      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on))
+  then
+    return;
+  end if;
+  return query
+    select (module_cache._private_realm(u.url)).role_name
+    from unnest(dependency_keys) k (key)
+    cross join lateral (
+      select case when k.key ~ '^[a-z][a-z0-9+.-]*://' then k.key else realm_url || k.key end as url
+    ) u
+    union
+    select p.role_name
+    from module_cache._private_realms p
+    where module_cache._module_hash(p.realm_url, 'index') = any (depends_on);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._private_realm(url text)
+ RETURNS module_cache._private_realms
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_parts constant text[] := string_to_array(url, '/');
+  v_found module_cache._private_realms;
+begin
+  -- Scheme, nothing and host are the first three: any prefix from there on that ends in a slash could be one.
+  select p.* into v_found
+  from module_cache._private_realms p
+  where p.realm_url = any (
+    array(select array_to_string(v_parts[:n], '/') || '/' from generate_series(3, cardinality(v_parts) - 1) n))
+  order by octet_length(p.realm_url) desc
+  limit 1;
+  return v_found;
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION module_cache._raise(errcode text, message text, detail text, hint text)
  RETURNS void
@@ -1859,6 +2055,31 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._require_publishable(realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+ PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+  v_role constant oid := (select r.oid from pg_roles r where r.rolname = v_private.role_name);
+begin
+  if exists (
+    select
+    from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)
+    left join pg_roles r on r.rolname = d.role_name
+    where d.role_name is not null
+      and d.role_name is distinct from v_private.role_name
+      and pg_has_role(v_role, r.oid, 'usage') is not true)
+  then
+    perform module_cache._raise('MC006', 'a dependency lies in a private realm',
+      format('realm_url: %L, dependency_keys: %s', left(realm_url, 200), left(dependency_keys::text, 400)),
+      'Everybody who reads this realm would see it. Close this realm as well, to the same role or one that is a member of it.');
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._require_realm(realm_url text)
  RETURNS text
  LANGUAGE plpgsql
@@ -2112,6 +2333,34 @@ BEGIN ATOMIC
     FROM ( SELECT EXTRACT(epoch FROM (clock_timestamp() - _time_since.since)) AS s) a;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._told(scope text, realm_url text, canonical_paths text[], xid xid8)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  c_private constant text := module_cache._payload('private', null, null, xid);
+  v_paths text[];
+begin
+  if scope = 'closed' then
+    -- Who has read it until now holds it under its name, and nobody else is to learn that.
+    return module_cache._payload('global', null, null, xid);
+  elsif scope = 'global' then
+    return module_cache._payload(scope, null, null, xid);
+  elsif scope = 'realm' then
+    return case
+      when module_cache._is_closed(realm_url, '') then c_private
+      else module_cache._payload(scope, realm_url, null, xid)
+    end;
+  end if;
+  v_paths := module_cache._visible_paths(realm_url, canonical_paths);
+  return concat_ws(',',
+    case when v_paths <> '{}' then module_cache._payload(scope, realm_url, v_paths, xid) end,
+    case when cardinality(v_paths) < cardinality(canonical_paths) then c_private end);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._tracked_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2207,10 +2456,10 @@ BEGIN ATOMIC
             FROM pg_trigger g
            WHERE ((g.tgfoid = ('module_cache._tracked_change'::regproc)::oid) AND (g.tgparentid = (0)::oid))
            GROUP BY g.tgrelid) t
-   WHERE (NOT (EXISTS ( SELECT
+   WHERE ((NOT (EXISTS ( SELECT
             FROM (module_cache._source_parents(t.source) p(parent)
               JOIN pg_trigger g ON ((g.tgrelid = p.parent)))
-           WHERE (g.tgfoid = ('module_cache._tracked_change'::regproc)::oid))));
+           WHERE (g.tgfoid = ('module_cache._tracked_change'::regproc)::oid)))) AND (NOT module_cache._is_closed(t.arguments[1], ''::text)));
 END;
 
 CREATE OR REPLACE FUNCTION module_cache._tracking_gaps(source oid, arguments text[])
@@ -2403,6 +2652,45 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._visible_keys(realm_url text, dependency_keys text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  return array(
+    select k.key
+    from unnest(dependency_keys) with ordinality k (key, position)
+    where not module_cache._is_closed(
+      case when k.key ~ '^[a-z][a-z0-9+.-]*://' then '' else realm_url end, k.key || '/')
+    order by k.position);
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._visible_paths(realm_url text, canonical_paths text[])
+ RETURNS text[]
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  -- Most realms have no other inside: then all their modules are alike.
+  if exists (
+    select
+    from module_cache._private_realms p
+    where starts_with(p.realm_url, _visible_paths.realm_url) and p.realm_url <> _visible_paths.realm_url)
+  then
+    return array(
+      select n.path
+      from unnest(canonical_paths) with ordinality n (path, position)
+      where not module_cache._is_closed(realm_url, n.path)
+      order by n.position);
+  end if;
+  return case when module_cache._is_closed(realm_url, '') then '{}' else canonical_paths end;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._waiting_key(claim_key bigint)
  RETURNS bigint
  LANGUAGE sql
@@ -2522,7 +2810,8 @@ begin
     select
       module_cache._snapshot() as snapshot,
       pg_snapshot_xmin(v_snapshot) >= module_cache._floor(v_epoch)
-        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete
+        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete,
+      exists (select from module_cache._private_realms) as has_private
     from missed m
   )
   select
@@ -2531,8 +2820,13 @@ begin
       (
         select
           string_agg(
-            module_cache._payload(
-              m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid),
+            case
+              when r.has_private or m.scope = 'closed' then
+                module_cache._told(m.scope, m.realm_url, m.canonical_paths, m.xid)
+              else
+                module_cache._payload(
+                  m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid)
+            end,
             ',' order by m.xid, m.id)
         from missed m
         where r.complete and (m.scope <> 'module' or m.canonical_paths <> '{}')
@@ -2602,6 +2896,27 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache.close_realm(realm_url text, role_name name)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  if role_name is null or not exists (select from pg_roles r where r.rolname = close_realm.role_name) then
+    perform module_cache._raise('MC003', 'no such role', format('role_name: %L', role_name),
+      'Names are compared as they are, upper and lower case included. Create the role first.');
+  end if;
+  insert into module_cache._private_realms as p
+  values (v_realm, role_name, gen_random_uuid())
+  on conflict on constraint _private_realms_pkey do update
+  set role_name = excluded.role_name, salt = excluded.salt;
+  perform module_cache._clear('closed', module_cache._realm_hash(v_realm), v_realm);
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache.coherence_token()
  RETURNS text
  LANGUAGE plpgsql
@@ -2643,7 +2958,9 @@ declare
   v_module_hash constant bigint := module_cache._module_hash(v_realm, canonical_path);
   v_epoch uuid;
   v_artifact module_cache._artifacts;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
   v_is_live boolean;
+  v_is_hidden boolean;
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
@@ -2653,11 +2970,15 @@ begin
     perform module_cache._raise('MC005', 'the server is a standby', null,
       'Connect to the primary: the cache is empty on a standby.');
   end if;
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(
     select distinct module_cache._named_from(v_realm, d.realm_url, d.canonical_path) collate "C"
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
+      and (not v_has_private or not module_cache._is_closed(d.realm_url, d.canonical_path))
     order by 1);
   select
     jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
@@ -2670,10 +2991,19 @@ begin
   for v_artifact in
     select a.*
     from (select) one
-    left join module_cache._artifacts a on a.module_hash = v_module_hash
+    left join module_cache._artifacts a
+      on a.module_hash = v_module_hash
+      and (not v_has_private or not module_cache._is_closed(a.realm_url, a.canonical_path))
     order by a.realm_url, a.canonical_path, a.kind, a.variant
   loop
     v_is_live := coalesce(module_cache._is_live(v_artifact), false);
+    v_is_hidden := false;
+    if v_has_private and v_is_live then
+      select p.is_hidden into v_is_hidden
+      from module_cache._privacy(
+        v_artifact.realm_url, v_artifact.canonical_path, v_artifact.dependency_keys, v_artifact.depends_on) p;
+      v_is_live := not v_is_hidden;
+    end if;
     -- The newest one that outdates it; else the newest one that it has seen. Of one transaction, the nearest.
     select g.*
     into v_generation
@@ -2703,7 +3033,10 @@ begin
     application_name := (v_invalidation.log_entry).application_name;
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
-    dependencies := v_artifact.dependency_keys;
+    dependencies := case
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      else v_artifact.dependency_keys
+    end;
     created_at := v_artifact.created_at;
     expires_at := v_artifact.expires_at;
     bytes := octet_length(v_artifact.body);
@@ -2717,6 +3050,7 @@ begin
       when v_is_live then concat_ws(', after ',
         format('%s: stored %s ago by transaction %s', status, module_cache._time_since(v_artifact.created_at), v_artifact.put_xid),
         v_invalidation.description)
+      when v_is_hidden then 'miss: it depends on a private realm, which this role may not read'
       when v_artifact.kind is null and v_is_outdated then 'miss: not stored since ' || v_invalidation.description
       when v_artifact.kind is null then 'miss: never stored, or collected since'
       when v_artifact.epoch is distinct from v_epoch then
@@ -2764,6 +3098,7 @@ declare
   v_depends_on bigint[];
   v_is_live boolean;
   v_is_quiet boolean;
+  v_has_private boolean;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -2780,6 +3115,7 @@ begin
       a.epoch = e.epoch
         and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      exists (select from module_cache._private_realms),
       case when a.is_error then 'error' else 'hit' end,
       a.body, a.headers, a.dependency_keys, a.generation,
       case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
@@ -2789,6 +3125,7 @@ begin
       v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
       v_is_live,
       v_is_quiet,
+      v_has_private,
       status,
       body, headers, dependency_keys, generation,
       expires_in
@@ -2804,6 +3141,12 @@ begin
     exit when v_normal_realm = v_realm collate "C";
     v_realm := v_normal_realm;
   end loop;
+
+  if v_has_private then
+    select v_is_live and not p.is_hidden, case when p.is_private then token || '/private' else token end
+    into v_is_live, token
+    from module_cache._privacy(v_realm, canonical_path, dependency_keys, v_depends_on) p;
+  end if;
 
   -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
   if v_is_live and not v_is_quiet then
@@ -2850,7 +3193,8 @@ declare
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
-    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -2868,7 +3212,7 @@ begin
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
         'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
-        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
+        'module_cache.peers, module_cache.claims, module_cache.stats, module_cache.private_realms to %I', v_role);
     end if;
   end loop;
 end;
@@ -2898,7 +3242,8 @@ begin
   end if;
   return query
     select m.realm_url, m.path
-    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path);
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
 end;
 $function$;
 
@@ -2915,14 +3260,19 @@ declare
   v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   v_life text;
   v_snapshot pg_snapshot;
-  v_module_hash bigint;
-  v_realm_hash bigint;
-  v_depends_on bigint[];
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(
     (
-      select module_cache._is_live(a) and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+      select
+        module_cache._is_live(a)
+        and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+        and (not v_has_private
+          or not (module_cache._privacy(a.realm_url, a.canonical_path, a.dependency_keys, a.depends_on)).is_hidden)
       from module_cache._artifacts a
       where a.realm_url = v_realm collate "C"
         and a.canonical_path = is_current.canonical_path collate "C"
@@ -2942,6 +3292,19 @@ BEGIN ATOMIC
  SELECT '0.1.0'::text AS text;
 END;
 
+CREATE OR REPLACE FUNCTION module_cache.open_realm(realm_url text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  delete from module_cache._private_realms p where p.realm_url = v_realm;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache.put(realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[], token text, expires_in interval DEFAULT NULL::interval, is_error boolean DEFAULT false, OUT stored boolean, OUT reason text)
  RETURNS record
  LANGUAGE plpgsql
@@ -2954,9 +3317,13 @@ declare
   v_epoch uuid;
   v_life text;
   v_token_life text;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  if v_has_private then
+    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+  end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
   end if;
@@ -2997,6 +3364,10 @@ begin
   v_new.module_hash := module_cache._module_hash(v_new.realm_url, canonical_path);
   v_new.realm_hash := module_cache._realm_hash(v_new.realm_url);
   v_new.depends_on := module_cache._dependency_hashes(v_new.realm_url, v_new.dependency_keys);
+  if v_has_private then
+    perform module_cache._require_publishable(
+      v_new.realm_url, canonical_path, v_new.dependency_keys, v_new.depends_on);
+  end if;
   if pg_snapshot_xmin(v_new.snapshot) < module_cache._floor(v_epoch)
     or module_cache._is_outdated(v_epoch, v_new.snapshot, v_new.module_hash, v_new.realm_hash, v_new.depends_on)
   then
@@ -3031,10 +3402,22 @@ CREATE OR REPLACE FUNCTION module_cache.release(realm_url text, canonical_path t
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
 begin
   if not module_cache._holds_claim(v_key) then
-    return false;
+    -- Of a realm that was closed or opened since, claims have other keys.
+    select c.claim_key into v_key
+    from module_cache._claims c
+    where c.backend_pid = pg_backend_pid()
+      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.canonical_path = release.canonical_path collate "C"
+      and c.kind = release.kind collate "C"
+      and c.variant = release.variant collate "C"
+      and module_cache._holds_claim(c.claim_key)
+    limit 1;
+    if not found then
+      return false;
+    end if;
   end if;
   perform pg_advisory_unlock(v_key);
   perform module_cache._forget_claim(v_key);
@@ -3125,6 +3508,8 @@ comment on column failures of view module_cache.stats is 'Productions that threw
 
 comment on column generation of table module_cache._artifacts is 'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
 
+comment on column has_role of view module_cache.private_realms is 'False if there is no such role any more: then only the owner of the schema may read it.';
+
 comment on column hit_rate of view module_cache.peers is 'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
 
 comment on column hits of view module_cache.stats is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
@@ -3167,7 +3552,9 @@ comment on column realm_url of view module_cache.stats is 'Null for what is beyo
 
 comment on column rejected of view module_cache.stats is 'Products that put did not store; rejected_by says for which reason.';
 
-comment on column scope of table module_cache._invalidations is 'module, realm or global.';
+comment on column salt of table module_cache._private_realms is 'Goes into the keys of its claims, which everybody who may log in can see: no name is to be guessed from them.';
+
+comment on column scope of table module_cache._invalidations is 'module, realm or global; closed: a realm that became private, or was made to be forgotten again.';
 
 comment on column server_started_at of table module_cache._epochs is 'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
 
@@ -3203,7 +3590,9 @@ comment on function module_cache._broadcast(text,text,text[],xid8) is 'Notifies 
 
 comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is 'Notifies the listeners of a log row that names many modules, or long ones.';
 
-comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
+comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
+
+comment on function module_cache._claim_key(text,text,text,text) is 'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001, MC006.';
 
 comment on function module_cache._clear(text,bigint,text) is 'One generation for a realm or for everything, whatever the size, and one for the index of a realm that is a folder.';
 
@@ -3255,7 +3644,11 @@ comment on function module_cache._invalidate(text,text[],bigint) is 'Invalidates
 
 comment on function module_cache._invalidate_sources(text,text[],text[],text[],text[]) is 'Invalidates the modules that changed rows are the sources of: one log row for each realm. Null arrays are empty.';
 
+comment on function module_cache._is_closed(text,text) is 'True if a module, or for an empty path a realm, is not for the caller to see.';
+
 comment on function module_cache._is_live(module_cache._artifacts) is 'True if get would return this artifact: same epoch, not expired, nothing that it covers invalidated since.';
+
+comment on function module_cache._is_member(name) is 'True if the caller has the rights of the role, or of the owner of this schema.';
 
 comment on function module_cache._is_newer(pg_snapshot,pg_snapshot) is 'True if a has seen strictly more than b.';
 
@@ -3273,9 +3666,13 @@ comment on function module_cache._module_hash(text,text) is 'Cover key of a modu
 
 comment on function module_cache._name_claim(bigint,text,text,text,text) is 'Writes down what a claim of this session is called, if that can be done.';
 
+comment on function module_cache._name_for_caller(text,text) is 'The name of a module, if the caller may see it.';
+
 comment on function module_cache._named_claims() is 'What the view claims shows.';
 
 comment on function module_cache._named_from(text,text,text) is 'What a module is called in another realm, or in its own.';
+
+comment on function module_cache._names_private(text,text[]) is 'True if a notification would tell everybody who may log in what not everybody may see.';
 
 comment on function module_cache._newest_generation(uuid,bigint) is 'The current generation of a key as far as this snapshot shows; null if none is on record.';
 
@@ -3290,6 +3687,12 @@ comment on function module_cache._peer_key(integer) is 'The advisory lock that a
 comment on function module_cache._peer_reports() is 'What the view peers shows.';
 
 comment on function module_cache._peer_sessions() is 'The sessions of peers that are there.';
+
+comment on function module_cache._privacy(text,text,text[],bigint[]) is 'Whether a module or what it depends on is private, and whether it depends on what the caller may not read. Raises MC006 for a module that the caller may not read.';
+
+comment on function module_cache._private_dependencies(text,text[],bigint[]) is 'The roles of the private realms that an artifact depends on, and maybe null.';
+
+comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
 
 comment on function module_cache._raise(text,text,text,text) is 'Raises an error of the MC class.';
 
@@ -3308,6 +3711,8 @@ comment on function module_cache._report_peer(text,jsonb,jsonb) is 'Says on the 
 comment on function module_cache._require_artifact(text,text,text,text) is 'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
 
 comment on function module_cache._require_past(pg_snapshot) is 'Raises MC002 for a snapshot that this server cannot have given out.';
+
+comment on function module_cache._require_publishable(text,text,text[],bigint[]) is 'Raises MC006 if some who may read this module may not read what it depends on.';
 
 comment on function module_cache._require_realm(text) is 'The normalised realm; raises MC001 if it is none.';
 
@@ -3329,6 +3734,8 @@ comment on function module_cache._sweep_reports(uuid) is 'Forgets the claims of 
 
 comment on function module_cache._time_since(timestamp with time zone) is 'How long ago that was, in words.';
 
+comment on function module_cache._told(text,text,text[],xid8) is 'A row of the log as the caller may see it: one payload or two, with a comma between them.';
+
 comment on function module_cache._tracked_change() is 'Trigger of a tracked table: invalidates the modules whose sources a statement changed, under their old and their new names.';
 
 comment on function module_cache._tracked_tables() is 'Rows of the view tracked_tables.';
@@ -3343,37 +3750,45 @@ comment on function module_cache._trigger_arguments(bytea) is 'Realm, path colum
 
 comment on function module_cache._untracking_statements(regclass,name) is 'The statements that drop the triggers of a tracked table, none if it is not tracked. Raises MC003.';
 
+comment on function module_cache._visible_keys(text,text[]) is 'Those dependency keys that the caller may see.';
+
+comment on function module_cache._visible_paths(text,text[]) is 'Those modules of a realm that the caller may see.';
+
 comment on function module_cache._waiting_key(bigint) is 'The shared advisory lock of those who wait for the end of a claim.';
 
 comment on function module_cache._way_to_named(uuid,text,bigint[],text[],text[],xid8) is 'Through which modules a transaction has reached what depends on the given keys: the nearest first, the named one last.';
 
-comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
+comment on function module_cache.changes_since(text) is 'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. What the caller may not see has no name: {"k":"private"} stands for it. Raises MC002 for what is no cursor or comes from the future.';
 
-comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
+comment on function module_cache.claim(text,text,text,text) is 'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001, MC005, MC006.';
 
 comment on function module_cache.clear_all() is 'Invalidates everything, at the cost of one row.';
 
 comment on function module_cache.clear_realm(text) is 'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
+comment on function module_cache.close_realm(text,name) is 'From now on only members of the role can read what lies in this realm. Clears it, and makes every process forget all that it holds; again with the same role, it does so again, which is what taking a member from the role asks for. Raises MC001, MC003.';
+
 comment on function module_cache.coherence_token() is 'Names the current transaction. A read that passes it as "after" sees the invalidations of this transaction; without an epoch no cache holds anything, and the token only makes reads strong.';
 
 comment on function module_cache.collect_garbage(interval,integer) is 'Removes dead artifacts, and generations and log rows that no token younger than older_than needs, up to batch rows each. Returns what it removed, how many live artifacts it moved to a newer snapshot, and whether it is done. Raises MC003.';
 
-comment on function module_cache.explain(text,text) is 'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005.';
+comment on function module_cache.explain(text,text) is 'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005, MC006.';
 
-comment on function module_cache.get(text,text,text,text) is 'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby.';
+comment on function module_cache.get(text,text,text,text) is 'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby, MC006 for a private realm of others.';
 
 comment on function module_cache.grant_roles() is 'Grants the three roles what they may do, and returns those that do not exist; run it again after creating one.';
 
-comment on function module_cache.invalidate(text,text[]) is 'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+comment on function module_cache.invalidate(text,text[]) is 'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included, but for those that the caller may not see. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
 
-comment on function module_cache.is_current(text,text,text,text,text) is 'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001 and MC002.';
+comment on function module_cache.is_current(text,text,text,text,text) is 'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001, MC002 and MC006.';
 
 comment on function module_cache.oldest_client() is 'The oldest version of the client that works with this schema: in a rolling deploy the schema comes first.';
 
-comment on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) is 'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003.';
+comment on function module_cache.open_realm(text) is 'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
 
-comment on function module_cache.release(text,text,text,text) is 'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+comment on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) is 'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003, and MC006 for a private realm of others, or a dependency there.';
+
+comment on function module_cache.release(text,text,text,text) is 'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001, MC006.';
 
 comment on function module_cache.schema_version() is 'Version of this schema. A client states the oldest one that it works with.';
 
@@ -3399,6 +3814,8 @@ comment on table module_cache._invalidations is 'One row for each call and realm
 
 comment on table module_cache._peers is 'What each process that uses the cache has last reported. A row counts while its session holds the lock of a peer.';
 
+comment on table module_cache._private_realms is 'Realms that only members of a role may read.';
+
 comment on table module_cache._snapshots is 'What time it was when a transaction id was the oldest one running: the floor stays below what was recorded older_than ago.';
 
 comment on type module_cache.module is 'One module: the URL of its realm, and its canonical path in it.';
@@ -3410,6 +3827,8 @@ comment on view module_cache.claims is 'What is being produced now, by whom, and
 comment on view module_cache.invalidations is 'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
 
 comment on view module_cache.peers is 'Every process that uses the cache now, as it reported within the last few seconds, or the last minute if it is idle.';
+
+comment on view module_cache.private_realms is 'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
 
 comment on view module_cache.stats is 'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
 
@@ -3439,7 +3858,11 @@ grant execute on function module_cache._elect_collector(interval) to module_cach
 
 grant execute on function module_cache._elect_collector(interval) to module_cache_writer;
 
+grant execute on function module_cache._is_closed(text,text) to module_cache_operator;
+
 grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
+
+grant execute on function module_cache._is_member(name) to module_cache_operator;
 
 grant execute on function module_cache._named_claims() to module_cache_operator;
 
@@ -3472,6 +3895,10 @@ grant execute on function module_cache._tracking_statements(regclass,text,name,n
 grant execute on function module_cache._untracking_statements(regclass,name) to module_cache_operator;
 
 grant execute on function module_cache._untracking_statements(regclass,name) to module_cache_writer;
+
+grant execute on function module_cache._visible_keys(text,text[]) to module_cache_operator;
+
+grant execute on function module_cache._visible_paths(text,text[]) to module_cache_operator;
 
 grant execute on function module_cache.changes_since(text) to module_cache_operator;
 
@@ -3548,6 +3975,8 @@ grant select on relation module_cache.claims to module_cache_operator;
 grant select on relation module_cache.invalidations to module_cache_operator;
 
 grant select on relation module_cache.peers to module_cache_operator;
+
+grant select on relation module_cache.private_realms to module_cache_operator;
 
 grant select on relation module_cache.stats to module_cache_operator;
 

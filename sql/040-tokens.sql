@@ -1,7 +1,7 @@
 /*
  * A token says what its reader had seen: the life of the tables and a snapshot. `life/xmin:xmax:xip,…` is a snapshot
- * token, which is also a cursor; `life@xid` is a coherence token, which names one transaction. To callers both are
- * opaque.
+ * token, which is also a cursor, and ends in `/private` if it was handed out with something private; `life@xid` is a
+ * coherence token, which names one transaction. To callers both are opaque.
  */
 
 /*
@@ -38,7 +38,7 @@ create function module_cache._parse_token(token text, out life text, out snapsho
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
-  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*$' then
+  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*(/private)?$' then
     life := split_part(token, '/', 1);
     begin
       snapshot := split_part(token, '/', 2)::pg_snapshot;

@@ -23,7 +23,8 @@ create index _invalidations_xid on module_cache._invalidations (xid);
 
 comment on table module_cache._invalidations is
   'One row for each call and realm. Peers read it by snapshot: the id only orders rows of one transaction.';
-comment on column module_cache._invalidations.scope is 'module, realm or global.';
+comment on column module_cache._invalidations.scope is
+  'module, realm or global; closed: a realm that became private, or was made to be forgotten again.';
 comment on column module_cache._invalidations.named_paths is 'What the caller named.';
 comment on column module_cache._invalidations.canonical_paths is
   'Every module of this realm that the invalidation reached, by name or through the fan-out.';
@@ -100,7 +101,8 @@ begin
     select
       module_cache._snapshot() as snapshot,
       pg_snapshot_xmin(v_snapshot) >= module_cache._floor(v_epoch)
-        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete
+        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete,
+      exists (select from module_cache._private_realms) as has_private
     from missed m
   )
   select
@@ -109,8 +111,13 @@ begin
       (
         select
           string_agg(
-            module_cache._payload(
-              m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid),
+            case
+              when r.has_private or m.scope = 'closed' then
+                module_cache._told(m.scope, m.realm_url, m.canonical_paths, m.xid)
+              else
+                module_cache._payload(
+                  m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid)
+            end,
             ',' order by m.xid, m.id)
         from missed m
         where r.complete and (m.scope <> 'module' or m.canonical_paths <> '{}')
@@ -125,4 +132,4 @@ end;
 $$;
 
 comment on function module_cache.changes_since(text) is
-  'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. Raises MC002 for what is no cursor or comes from the future.';
+  'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. What the caller may not see has no name: {"k":"private"} stands for it. Raises MC002 for what is no cursor or comes from the future.';

@@ -25,6 +25,7 @@ declare
   v_depends_on bigint[];
   v_is_live boolean;
   v_is_quiet boolean;
+  v_has_private boolean;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -41,6 +42,7 @@ begin
       a.epoch = e.epoch
         and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      exists (select from module_cache._private_realms),
       case when a.is_error then 'error' else 'hit' end,
       a.body, a.headers, a.dependency_keys, a.generation,
       case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
@@ -50,6 +52,7 @@ begin
       v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
       v_is_live,
       v_is_quiet,
+      v_has_private,
       status,
       body, headers, dependency_keys, generation,
       expires_in
@@ -65,6 +68,12 @@ begin
     exit when v_normal_realm = v_realm collate "C";
     v_realm := v_normal_realm;
   end loop;
+
+  if v_has_private then
+    select v_is_live and not p.is_hidden, case when p.is_private then token || '/private' else token end
+    into v_is_live, token
+    from module_cache._privacy(v_realm, canonical_path, dependency_keys, v_depends_on) p;
+  end if;
 
   -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
   if v_is_live and not v_is_quiet then
@@ -94,7 +103,7 @@ end;
 $$;
 
 comment on function module_cache.get(text, text, text, text) is
-  'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby.';
+  'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby, MC006 for a private realm of others.';
 
 create function module_cache.is_current(
   realm_url text, canonical_path text, kind text, variant text, token text)
@@ -109,14 +118,19 @@ declare
   v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   v_life text;
   v_snapshot pg_snapshot;
-  v_module_hash bigint;
-  v_realm_hash bigint;
-  v_depends_on bigint[];
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(
     (
-      select module_cache._is_live(a) and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+      select
+        module_cache._is_live(a)
+        and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+        and (not v_has_private
+          or not (module_cache._privacy(a.realm_url, a.canonical_path, a.dependency_keys, a.depends_on)).is_hidden)
       from module_cache._artifacts a
       where a.realm_url = v_realm collate "C"
         and a.canonical_path = is_current.canonical_path collate "C"
@@ -129,4 +143,4 @@ end;
 $$;
 
 comment on function module_cache.is_current(text, text, text, text, text) is
-  'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001 and MC002.';
+  'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001, MC002 and MC006.';

@@ -116,9 +116,13 @@ declare
   v_epoch uuid;
   v_life text;
   v_token_life text;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  if v_has_private then
+    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+  end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
   end if;
@@ -159,6 +163,10 @@ begin
   v_new.module_hash := module_cache._module_hash(v_new.realm_url, canonical_path);
   v_new.realm_hash := module_cache._realm_hash(v_new.realm_url);
   v_new.depends_on := module_cache._dependency_hashes(v_new.realm_url, v_new.dependency_keys);
+  if v_has_private then
+    perform module_cache._require_publishable(
+      v_new.realm_url, canonical_path, v_new.dependency_keys, v_new.depends_on);
+  end if;
   if pg_snapshot_xmin(v_new.snapshot) < module_cache._floor(v_epoch)
     or module_cache._is_outdated(v_epoch, v_new.snapshot, v_new.module_hash, v_new.realm_hash, v_new.depends_on)
   then
@@ -186,4 +194,4 @@ end;
 $$;
 
 comment on function module_cache.put(text, text, text, text, text, jsonb, text[], text, interval, boolean) is
-  'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003.';
+  'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003, and MC006 for a private realm of others, or a dependency there.';

@@ -57,7 +57,7 @@ begin
     v_part_bytes := v_part_bytes + v_bytes;
   end loop;
   if v_part = '{}' then
-    perform pg_notify('module_cache_invalidated', '{"k":"log","x":"' || xid || '"}');
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
     return;
   end if;
   v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
@@ -78,6 +78,13 @@ declare
   v_payload text;
 begin
   if not module_cache._may_notify() then
+    return;
+  end if;
+  -- Everybody who may log in hears it.
+  if scope = 'closed'
+    or exists (select from module_cache._private_realms) and module_cache._names_private(realm_url, canonical_paths)
+  then
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
     return;
   end if;
   if scope <> 'module' or cardinality(canonical_paths) <= 100 then

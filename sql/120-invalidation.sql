@@ -131,12 +131,13 @@ begin
   end if;
   return query
     select m.realm_url, m.path
-    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path);
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
 end;
 $$;
 
 comment on function module_cache.invalidate(text, text[]) is
-  'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+  'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included, but for those that the caller may not see. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
 
 create function module_cache._clear(scope text, key bigint, realm_url text) returns void
   language plpgsql volatile parallel unsafe

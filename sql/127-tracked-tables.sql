@@ -338,10 +338,11 @@ begin atomic
     group by g.tgrelid
   ) t
   where not exists (
-    select
-    from module_cache._source_parents(t.source) p (parent)
-    join pg_trigger g on g.tgrelid = p.parent
-    where g.tgfoid = 'module_cache._tracked_change'::regproc);
+      select
+      from module_cache._source_parents(t.source) p (parent)
+      join pg_trigger g on g.tgrelid = p.parent
+      where g.tgfoid = 'module_cache._tracked_change'::regproc)
+    and not module_cache._is_closed(t.arguments[1], '');
 end;
 
 comment on function module_cache._tracked_tables() is 'Rows of the view tracked_tables.';

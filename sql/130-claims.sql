@@ -24,21 +24,25 @@ comment on table module_cache._claims is
   'What claims are called. A row counts while its session holds the lock.';
 
 create function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
-  language plpgsql immutable parallel safe security definer
+  language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_salt uuid;
 begin
+  if exists (select from module_cache._private_realms) then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
+  end if;
   -- With two lengths, so that names which run into each other are told apart.
   return hashtextextended(
-    concat_ws(' ', length(canonical_path), length(kind),
-      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
-      collate "C",
-    3);
+    concat_ws(' ', length(canonical_path), length(kind), v_realm, canonical_path, kind, variant, v_salt) collate "C", 3);
 end;
 $$;
 
 comment on function module_cache._claim_key(text, text, text, text) is
-  'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001.';
+  'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001, MC006.';
 
 create function module_cache._holds_claim(claim_key bigint) returns boolean
   language sql volatile parallel unsafe
@@ -139,7 +143,7 @@ end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001, MC005, MC006.';
 
 create function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer
@@ -147,10 +151,22 @@ create function module_cache.release(realm_url text, canonical_path text, kind t
   set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
 begin
   if not module_cache._holds_claim(v_key) then
-    return false;
+    -- Of a realm that was closed or opened since, claims have other keys.
+    select c.claim_key into v_key
+    from module_cache._claims c
+    where c.backend_pid = pg_backend_pid()
+      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.canonical_path = release.canonical_path collate "C"
+      and c.kind = release.kind collate "C"
+      and c.variant = release.variant collate "C"
+      and module_cache._holds_claim(c.claim_key)
+    limit 1;
+    if not found then
+      return false;
+    end if;
   end if;
   perform pg_advisory_unlock(v_key);
   perform module_cache._forget_claim(v_key);
@@ -162,7 +178,7 @@ end;
 $$;
 
 comment on function module_cache.release(text, text, text, text) is
-  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001, MC006.';
 
 /*
  * Who waits is in the lock table, too: a lock that is shared, and that nobody ever waits for. A peer takes it once it

@@ -1,9 +1,10 @@
 /*
- * What an operator looks at. The tables behind are private.
+ * What an operator looks at. The tables behind are private. What lies in a private realm is there only for its members,
+ * also for functions in a query, which a security barrier keeps from seeing the rows before that is known.
  */
 
 /* Kept simple enough that Postgres can delete through it; the trigger on the table does the rest. */
-create view module_cache.artifacts as
+create view module_cache.artifacts with (security_barrier) as
 select
   a.realm_url,
   a.canonical_path,
@@ -14,18 +15,23 @@ select
   octet_length(a.body) as bytes,
   a.created_at,
   a.expires_at,
-  a.dependency_keys,
+  case
+    when exists (select from module_cache._private_realms) then
+      module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"
+    else a.dependency_keys
+  end as dependency_keys,
   a.headers,
   a.body,
   a.put_xid
-from module_cache._artifacts a;
+from module_cache._artifacts a
+where not exists (select from module_cache._private_realms) or not module_cache._is_closed(a.realm_url, a.canonical_path);
 
 comment on view module_cache.artifacts is
   'Every stored artifact. DELETE invalidates: it leaves a tombstone, a generation, a log row and a notification, in the same transaction.';
 comment on column module_cache.artifacts.status is
   'live, error (a live error), or dead: expired, or something that it covers was invalidated.';
 
-create view module_cache.tombstones as
+create view module_cache.tombstones with (security_barrier) as
 select
   g.realm_url,
   g.canonical_path,
@@ -46,37 +52,62 @@ where g.canonical_path is not null
     select
     from module_cache._artifacts a
     where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+  and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
 group by g.realm_url, g.canonical_path;
 
 comment on view module_cache.tombstones is
   'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
 
-create view module_cache.invalidations as
+create view module_cache.invalidations with (security_barrier) as
 select
   i.invalidated_at,
   i.xid,
   i.scope,
   i.realm_url,
-  i.named_paths,
-  cardinality(i.canonical_paths) as modules,
-  i.canonical_paths,
+  v.named_paths,
+  cardinality(v.canonical_paths) as modules,
+  v.canonical_paths,
   i.ignored,
   i.role_name,
   i.application_name,
   i.client_address,
   i.backend_pid
 from module_cache._invalidations i
-where i.epoch is null
-  or i.epoch = (
-    select e.epoch
-    from module_cache._epochs e
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
-    limit 1)
+cross join lateral (
+  select p.is_open,
+    case
+      when p.is_open then i.named_paths
+      else module_cache._visible_paths(i.realm_url, i.named_paths) collate "default"
+    end as named_paths,
+    case
+      when p.is_open then i.canonical_paths
+      else module_cache._visible_paths(i.realm_url, i.canonical_paths) collate "default"
+    end as canonical_paths
+  from (select not exists (select from module_cache._private_realms) as is_open) p
+) v
+where (i.epoch is null
+    or i.epoch = (
+      select e.epoch
+      from module_cache._epochs e
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+      limit 1))
+  and (v.is_open or v.canonical_paths <> '{}' or not module_cache._is_closed(i.realm_url, ''))
 -- So that nobody, not even its owner, can delete through it.
 limit all;
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+
+create view module_cache.private_realms with (security_barrier) as
+select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
+from module_cache._private_realms p
+where module_cache._is_member(p.role_name)
+order by p.realm_url;
+
+comment on view module_cache.private_realms is
+  'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
+comment on column module_cache.private_realms.has_role is
+  'False if there is no such role any more: then only the owner of the schema may read it.';
 
 create view module_cache.tracked_tables as
 select t.source, t.realm_url, t.path_column, t.realm_column, t.tables, t.problem
@@ -226,6 +257,7 @@ begin
     join sessions s on s.pid = c.backend_pid
     left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
+      and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(c.realm_url, c.canonical_path))
     order by c.claim_key, c.claimed_at desc;
 end;
 $$;
@@ -306,6 +338,7 @@ begin
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
     left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(k.realm_url, '')
     order by 5 desc, 1, 2;
 end;
 $$;

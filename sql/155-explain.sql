@@ -26,6 +26,17 @@ end;
 
 comment on function module_cache._named_from(text, text, text) is 'What a module is called in another realm, or in its own.';
 
+create function module_cache._name_for_caller(home text, name text) returns text
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+end;
+$$;
+
+comment on function module_cache._name_for_caller(text, text) is 'The name of a module, if the caller may see it.';
+
 /*
  * The shortest way along declared dependencies from an artifact to a module that a transaction named, over modules
  * that it reached; an empty array if the edges are no longer there, or are too many to look for long. Nothing is looked
@@ -110,7 +121,7 @@ begin
     and i.realm_url is not distinct from generation.realm_url
     and case
       when generation.realm_url is null then i.scope = 'global'
-      when generation.canonical_path is null then i.scope = 'realm'
+      when generation.canonical_path is null then i.scope in ('realm', 'closed')
       else i.scope = 'module' and generation.canonical_path = any (i.canonical_paths)
     end
   order by i.id desc
@@ -130,7 +141,12 @@ begin
   elsif generation.canonical_path is null and generation.realm_url = home then
     description := 'its realm was cleared ' || v_who;
   elsif generation.canonical_path is null then
-    description := format('the realm %s, which it depends on, was cleared %s', generation.realm_url, v_who);
+    description := format('%s, which it depends on, was cleared %s',
+      case
+        when module_cache._is_closed(generation.realm_url, '') then 'a private realm'
+        else 'the realm ' || generation.realm_url
+      end,
+      v_who);
   else
     select
       array_agg(i.realm_url), array_agg(n.path)
@@ -145,7 +161,11 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
+      through := array(
+        select module_cache._name_for_caller(home, w.name)
+        from unnest(module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid))
+          with ordinality w (name, position)
+        order by w.position);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -172,7 +192,9 @@ declare
   v_module_hash constant bigint := module_cache._module_hash(v_realm, canonical_path);
   v_epoch uuid;
   v_artifact module_cache._artifacts;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
   v_is_live boolean;
+  v_is_hidden boolean;
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
@@ -182,11 +204,15 @@ begin
     perform module_cache._raise('MC005', 'the server is a standby', null,
       'Connect to the primary: the cache is empty on a standby.');
   end if;
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(
     select distinct module_cache._named_from(v_realm, d.realm_url, d.canonical_path) collate "C"
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
+      and (not v_has_private or not module_cache._is_closed(d.realm_url, d.canonical_path))
     order by 1);
   select
     jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
@@ -199,10 +225,19 @@ begin
   for v_artifact in
     select a.*
     from (select) one
-    left join module_cache._artifacts a on a.module_hash = v_module_hash
+    left join module_cache._artifacts a
+      on a.module_hash = v_module_hash
+      and (not v_has_private or not module_cache._is_closed(a.realm_url, a.canonical_path))
     order by a.realm_url, a.canonical_path, a.kind, a.variant
   loop
     v_is_live := coalesce(module_cache._is_live(v_artifact), false);
+    v_is_hidden := false;
+    if v_has_private and v_is_live then
+      select p.is_hidden into v_is_hidden
+      from module_cache._privacy(
+        v_artifact.realm_url, v_artifact.canonical_path, v_artifact.dependency_keys, v_artifact.depends_on) p;
+      v_is_live := not v_is_hidden;
+    end if;
     -- The newest one that outdates it; else the newest one that it has seen. Of one transaction, the nearest.
     select g.*
     into v_generation
@@ -232,7 +267,10 @@ begin
     application_name := (v_invalidation.log_entry).application_name;
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
-    dependencies := v_artifact.dependency_keys;
+    dependencies := case
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      else v_artifact.dependency_keys
+    end;
     created_at := v_artifact.created_at;
     expires_at := v_artifact.expires_at;
     bytes := octet_length(v_artifact.body);
@@ -246,6 +284,7 @@ begin
       when v_is_live then concat_ws(', after ',
         format('%s: stored %s ago by transaction %s', status, module_cache._time_since(v_artifact.created_at), v_artifact.put_xid),
         v_invalidation.description)
+      when v_is_hidden then 'miss: it depends on a private realm, which this role may not read'
       when v_artifact.kind is null and v_is_outdated then 'miss: not stored since ' || v_invalidation.description
       when v_artifact.kind is null then 'miss: never stored, or collected since'
       when v_artifact.epoch is distinct from v_epoch then
@@ -273,4 +312,4 @@ end;
 $$;
 
 comment on function module_cache.explain(text, text) is
-  'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005.';
+  'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005, MC006.';

@@ -43,7 +43,8 @@ declare
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
-    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -61,7 +62,7 @@ begin
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
         'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
-        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
+        'module_cache.peers, module_cache.claims, module_cache.stats, module_cache.private_realms to %I', v_role);
     end if;
   end loop;
 end;

@@ -197,7 +197,7 @@ export async function clearAll(sql: Queryable, mute = false): Promise<string> {
 
 /** One entry of the log, or one notification: which keys a transaction invalidated. */
 export interface Change {
-  k: 'module' | 'realm' | 'global' | 'log';
+  k: 'module' | 'realm' | 'global' | 'private' | 'log';
   r?: string;
   m?: string[];
   x?: string;

@@ -2,7 +2,7 @@ import type { Change } from './calls.js';
 import * as calls from './calls.js';
 import type { CacheEmitter } from './events.js';
 import type { Journal } from './journal.js';
-import { coversOfRealm, GLOBAL_COVER, moduleCover, normalizeRealm } from './keys.js';
+import { coversOfRealm, GLOBAL_COVER, moduleCover, normalizeRealm, PRIVATE_COVER } from './keys.js';
 import type { L1 } from './l1.js';
 import type { Session } from './session.js';
 import { isVisible, parseCoherenceToken, parseSnapshotToken, type SeenUpTo } from './snapshot.js';
@@ -237,6 +237,7 @@ export function createCoherence(options: CoherenceOptions): Coherence {
 /** Keys whose entries the change drops. */
 export function coversOfChange(change: Change): string[] {
   if (change.k === 'global') return [GLOBAL_COVER];
+  if (change.k === 'private') return [PRIVATE_COVER];
   const realm = change.r as string;
   if (change.k === 'realm') return coversOfRealm(realm);
   return [...new Set((change.m ?? []).map((path) => moduleCover(realm, path)))];

@@ -5,6 +5,7 @@ export type ModuleCacheErrorCode =
   | 'MC003' // an argument of the wrong shape
   | 'MC004' // the database has no usable schema, or cannot hold one
   | 'MC005' // the server is a standby
+  | 'MC006' // a private realm, and the role of the connection is no member of its role
   | 'MC101' // the dedicated connection cannot hear itself
   | 'MC102' // the deadline passed
   | 'MC103' // the cache is closed

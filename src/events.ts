@@ -25,7 +25,8 @@ export interface CacheEvents {
   /** An invalidation was applied to this process' memory. */
   invalidated: [
     {
-      scope: 'module' | 'realm' | 'global';
+      /** `private`: something in a private realm that this process may not see. */
+      scope: 'module' | 'realm' | 'global' | 'private';
       realm?: string;
       paths?: readonly string[];
       /** The transaction that invalidated; not there if the notification was sent by hand. */

@@ -6,7 +6,7 @@ import type { CacheEmitter } from './events.js';
 import { bodyOfFailure, FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
 import type { GuardedPool } from './guarded-pool.js';
 import type { Fill, Journal } from './journal.js';
-import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, realmCover } from './keys.js';
+import { type ArtifactId, coversOf, GLOBAL_COVER, moduleCover, PRIVATE_COVER, realmCover } from './keys.js';
 import type { L1 } from './l1.js';
 import { type NormalProduct, normalizeProduct } from './product.js';
 import { isVisible, parseSnapshotToken, type SeenUpTo, type Snapshot } from './snapshot.js';
@@ -112,6 +112,8 @@ export function startFlight(
   const began = { monotonic: performance.now(), wall: Date.now() };
   const fill: Fill = journal.begin();
   const ownCovers = [moduleCover(id.realm, id.path), realmCover(id.realm), GLOBAL_COVER];
+  /** Whether it is about something private: not known before the first token. */
+  let isPrivate: boolean | undefined;
   let joinable = true;
   let callers = 0;
   let production: Production | undefined;
@@ -126,6 +128,11 @@ export function startFlight(
     seenThen = context.seen();
   };
 
+  const coversOfAll = (dependencyKeys: readonly string[], seen: SeenUpTo | undefined): string[] => {
+    const covers = coversOf(id.realm, id.path, dependencyKeys);
+    return seen?.isPrivate === true ? [...covers, PRIVATE_COVER] : covers;
+  };
+
   /** Inserts into memory what the fill rule lets in, and says whether the answer is outdated already. */
   function keep(
     module: Omit<ServedModule, 'source' | 'cached'>,
@@ -133,7 +140,7 @@ export function startFlight(
     expiresInMs: number | null,
   ): number | undefined {
     const seen = parseSnapshotToken(token);
-    const covers = coversOf(id.realm, id.path, module.dependencyKeys);
+    const covers = coversOfAll(module.dependencyKeys, seen);
     const outdatedAt = fill.outdatedAt(covers, seen.snapshot);
     if (outdatedAt !== undefined) events.emit('stale', { id, reason: 'outdated on its way' });
     else if (seen.life !== context.life()) forget();
@@ -287,9 +294,11 @@ export function startFlight(
       released = true;
       await claim?.release();
     };
+    const presented = token === null ? undefined : parseSnapshotToken(token);
+    isPrivate = presented?.isPrivate;
     production = {
       controller,
-      seen: token === null ? undefined : parseSnapshotToken(token),
+      seen: presented,
       onOutdated() {
         // Those who come after the invalidation must not wait for a production that is lost.
         if (last) void release();
@@ -321,7 +330,7 @@ export function startFlight(
       if (stored === 'stored' && token !== null) {
         const outdatedAt = keep(module, token, product.expiresInMs);
         const cached = outdatedAt === undefined;
-        return { module: { ...module, source: 'produced', cached }, outdatedAt, seen: production.seen };
+        return { module: { ...module, source: 'produced', cached }, outdatedAt, seen: presented };
       }
       if (stored === 'stale') events.emit('stale', { id, reason: 'put' });
       // Sources were read after the token, and may hold what it has not seen: a snapshot from now on has.
@@ -331,8 +340,8 @@ export function startFlight(
         token === null && !alone
           ? undefined
           : fill.outdatedAt(
-              coversOf(id.realm, id.path, module.dependencyKeys),
-              token === null ? NOTHING_SEEN : parseSnapshotToken(token).snapshot,
+              coversOfAll(module.dependencyKeys, presented),
+              presented?.snapshot ?? NOTHING_SEEN,
             );
       return { module: { ...module, source: 'produced', cached: false }, outdatedAt, seen };
     } finally {
@@ -415,7 +424,9 @@ export function startFlight(
       };
     },
     onApplied(covers, xid) {
-      if (!ownCovers.some((cover) => covers.has(cover))) return;
+      const isReached =
+        ownCovers.some((cover) => covers.has(cover)) || (covers.has(PRIVATE_COVER) && isPrivate !== false);
+      if (!isReached) return;
       const seen = production?.seen;
       if (xid !== undefined && seen !== undefined && isVisible(xid, seen.snapshot)) return;
       joinable = false;

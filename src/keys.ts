@@ -91,6 +91,8 @@ export const moduleCover = (realm: string, path: string): string =>
   `m${(realm + path).replace(coverEnd, '')}`;
 export const realmCover = (realm: string): string => `r${realm}`;
 export const GLOBAL_COVER = 'g';
+/** Of everything private: who may not see what was invalidated in a private realm is told that something was. */
+export const PRIVATE_COVER = 'p';
 
 /** What a clear of the realm invalidates: who declared the folder that it is means its index. */
 export const coversOfRealm = (realm: string): string[] => [realmCover(realm), moduleCover(realm, 'index')];

@@ -13,6 +13,8 @@ export interface SeenUpTo {
   /** Epoch and server start, opaque. */
   readonly life: string;
   readonly snapshot: Snapshot;
+  /** It came with something from a private realm, or for it. */
+  readonly isPrivate: boolean;
   /**
    * A coherence token for "not older than this": it names the first transaction that the snapshot knows nothing of.
    * Snapshots of one life are one after the other and their xmax never sinks, so one that has seen this transaction is a
@@ -29,7 +31,7 @@ export interface TransactionId {
 }
 
 const noTransactions: ReadonlySet<bigint> = new Set();
-const snapshotToken = /^([0-9a-f]{32}-[0-9a-f]{1,16})\/(\d{1,20}):(\d{1,20}):([\d,]*)$/;
+const snapshotToken = /^([0-9a-f]{32}-[0-9a-f]{1,16})\/(\d{1,20}):(\d{1,20}):([\d,]*)(\/private)?$/;
 const coherenceToken = /^([0-9a-f]{32}-[0-9a-f]{1,16})@(\d{1,20})$/;
 
 /** @throws ModuleCacheError MC002 for text that is no snapshot token. */
@@ -45,6 +47,7 @@ export function parseSnapshotToken(token: string): SeenUpTo {
       xmax: BigInt(parts[3] as string),
       xip: xip === '' ? noTransactions : new Set(xip.split(',').map(BigInt)),
     },
+    isPrivate: parts[5] !== undefined,
   };
 }
 

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:99189e54212063537903e194200c881fcf56b85b
+--! Hash: sha1:2d6cb08f6e9a7d3ec4b8d831cfb289ec9b3e5f4f
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -113,20 +113,736 @@ $$;
 comment on function module_cache._dependency_hashes(text, text[]) is
   'Cover keys of declared dependencies, and of the realms that they could lie in.';
 
-/* Two artifacts whose names run into each other have a claim each. */
-create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
-  language plpgsql immutable parallel safe security definer
+/*
+ * A realm can be closed to all roles but one and its members. What decides is the URL of a module: everything that lies
+ * under a private realm is private, however its realm is spelled, and of two that lie in each other the inner one counts.
+ *
+ * It is what row-level security would do, which cannot: the functions run with the rights of the tables' owner, and
+ * it lets owners through. (And a backup by a role that may read everything would fail.) So the functions ask
+ * themselves. As there, the owner of the schema and superusers see everything.
+ *
+ * Only reading is closed. Whoever may invalidate reaches private modules as well, and is not told: what depends on a
+ * changed module must not stay because of who has changed it.
+ */
+
+/* Logged, and by name: after a crash, or a restore to where the role is missing, a private realm is still private. */
+create table module_cache._private_realms (
+  realm_url text collate "C" primary key,
+  role_name name not null,
+  salt uuid not null
+);
+
+create index _private_realms_realm_hash on module_cache._private_realms (module_cache._realm_hash(realm_url));
+create index _private_realms_index_hash on module_cache._private_realms (module_cache._module_hash(realm_url, 'index'));
+
+comment on table module_cache._private_realms is 'Realms that only members of a role may read.';
+comment on column module_cache._private_realms.salt is
+  'Goes into the keys of its claims, which everybody who may log in can see: no name is to be guessed from them.';
+
+/* A dump of the database has the rows of an extension only where it is told so; outside of one there is none to tell. */
+do $$
+begin
+  perform pg_extension_config_dump('module_cache._private_realms', '');
+exception when feature_not_supported then
+  null;
+end;
+$$;
+
+/* Behind a function of its owner current_user is that owner. What a session has made itself by SET ROLE is a setting. */
+create function module_cache._caller() returns name
+  language sql stable parallel restricted
+begin atomic
+  select coalesce(nullif(current_setting('role'), 'none')::name, session_user);
+end;
+
+comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
+
+create function module_cache._is_member(role_name name) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_caller constant oid := (select r.oid from pg_roles r where r.rolname = module_cache._caller());
+begin
+  return coalesce(
+      pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
+    or coalesce(
+      pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false);
+end;
+$$;
+
+comment on function module_cache._is_member(name) is
+  'True if the caller has the rights of the role, or of the owner of this schema.';
+
+create function module_cache._private_realm(url text) returns module_cache._private_realms
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_parts constant text[] := string_to_array(url, '/');
+  v_found module_cache._private_realms;
+begin
+  -- Scheme, nothing and host are the first three: any prefix from there on that ends in a slash could be one.
+  select p.* into v_found
+  from module_cache._private_realms p
+  where p.realm_url = any (
+    array(select array_to_string(v_parts[:n], '/') || '/' from generate_series(3, cardinality(v_parts) - 1) n))
+  order by octet_length(p.realm_url) desc
+  limit 1;
+  return v_found;
+end;
+$$;
+
+comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
+
+/* Definer, because the views run it with the rights of whoever reads them. */
+create function module_cache._is_closed(realm_url text, canonical_path text) returns boolean
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+begin
+  return v_private.role_name is not null and not module_cache._is_member(v_private.role_name);
+end;
+$$;
+
+comment on function module_cache._is_closed(text, text) is
+  'True if a module, or for an empty path a realm, is not for the caller to see.';
+
+create function module_cache._visible_paths(realm_url text, canonical_paths text[]) returns text[]
+  language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
-  -- With two lengths, so that names which run into each other are told apart.
-  return hashtextextended(
-    concat_ws(' ', length(canonical_path), length(kind),
-      module_cache._require_artifact(realm_url, canonical_path, kind, variant), canonical_path, kind, variant)
-      collate "C",
-    3);
+  -- Most realms have no other inside: then all their modules are alike.
+  if exists (
+    select
+    from module_cache._private_realms p
+    where starts_with(p.realm_url, _visible_paths.realm_url) and p.realm_url <> _visible_paths.realm_url)
+  then
+    return array(
+      select n.path
+      from unnest(canonical_paths) with ordinality n (path, position)
+      where not module_cache._is_closed(realm_url, n.path)
+      order by n.position);
+  end if;
+  return case when module_cache._is_closed(realm_url, '') then '{}' else canonical_paths end;
 end;
 $$;
+
+comment on function module_cache._visible_paths(text, text[]) is 'Those modules of a realm that the caller may see.';
+
+/* A key may have lost what would tell it from a realm: `https://example.com/a` can be the index of `…/a/`. */
+create function module_cache._visible_keys(realm_url text, dependency_keys text[]) returns text[]
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return array(
+    select k.key
+    from unnest(dependency_keys) with ordinality k (key, position)
+    where not module_cache._is_closed(
+      case when k.key ~ '^[a-z][a-z0-9+.-]*://' then '' else realm_url end, k.key || '/')
+    order by k.position);
+end;
+$$;
+
+comment on function module_cache._visible_keys(text, text[]) is 'Those dependency keys that the caller may see.';
+
+/*
+ * The cover keys of an artifact hold every realm that its dependencies lie in, so most artifacts are done with one look.
+ * Which realm is the innermost, only the keys themselves tell; and one that could be the index of a private realm is
+ * taken for it.
+ */
+create function module_cache._private_dependencies(realm_url text, dependency_keys text[], depends_on bigint[])
+  returns setof name
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if not exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
+    and not exists (
+      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on))
+  then
+    return;
+  end if;
+  return query
+    select (module_cache._private_realm(u.url)).role_name
+    from unnest(dependency_keys) k (key)
+    cross join lateral (
+      select case when k.key ~ '^[a-z][a-z0-9+.-]*://' then k.key else realm_url || k.key end as url
+    ) u
+    union
+    select p.role_name
+    from module_cache._private_realms p
+    where module_cache._module_hash(p.realm_url, 'index') = any (depends_on);
+end;
+$$;
+
+comment on function module_cache._private_dependencies(text, text[], bigint[]) is
+  'The roles of the private realms that an artifact depends on, and maybe null.';
+
+/*
+ * Asked by get and is_current, if there are private realms at all. Who may read a realm may read what its modules depend
+ * on, or put would have refused them; but roles lose members.
+ */
+create function module_cache._privacy(
+  realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
+  out is_private boolean, out is_hidden boolean)
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+  v_roles name[];
+begin
+  if v_private.role_name is not null and not module_cache._is_member(v_private.role_name) then
+    perform module_cache._raise('MC006', 'the realm is private', format('realm_url: %L', left(realm_url, 200)),
+      'Connect as a member of the role that it belongs to. Who owns the schema module_cache can tell which one that is.');
+  end if;
+  v_roles := array_remove(
+    array(select d.role_name from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)),
+    null);
+  is_private := v_private.role_name is not null or v_roles <> '{}';
+  is_hidden := exists (select from unnest(v_roles) r (role_name) where not module_cache._is_member(r.role_name));
+end;
+$$;
+
+comment on function module_cache._privacy(text, text, text[], bigint[]) is
+  'Whether a module or what it depends on is private, and whether it depends on what the caller may not read. Raises MC006 for a module that the caller may not read.';
+
+/*
+ * Nobody may see in one realm what was made from another that is closed to them: the names of what it depends on, and
+ * when that changes, which everybody who holds it has to be told.
+ */
+create function module_cache._require_publishable(
+  realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[])
+  returns void
+  language plpgsql volatile parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
+  v_role constant oid := (select r.oid from pg_roles r where r.rolname = v_private.role_name);
+begin
+  if exists (
+    select
+    from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)
+    left join pg_roles r on r.rolname = d.role_name
+    where d.role_name is not null
+      and d.role_name is distinct from v_private.role_name
+      and pg_has_role(v_role, r.oid, 'usage') is not true)
+  then
+    perform module_cache._raise('MC006', 'a dependency lies in a private realm',
+      format('realm_url: %L, dependency_keys: %s', left(realm_url, 200), left(dependency_keys::text, 400)),
+      'Everybody who reads this realm would see it. Close this realm as well, to the same role or one that is a member of it.');
+  end if;
+end;
+$$;
+
+comment on function module_cache._require_publishable(text, text, text[], bigint[]) is
+  'Raises MC006 if some who may read this module may not read what it depends on.';
+
+/*
+ * What a caller is told of a row of the log. What it may not see is told without a name: a process that holds anything
+ * private drops all of it then, in case it held that, or held it before its role lost a member.
+ */
+create function module_cache._told(scope text, realm_url text, canonical_paths text[], xid xid8) returns text
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_private constant text := module_cache._payload('private', null, null, xid);
+  v_paths text[];
+begin
+  if scope = 'closed' then
+    -- Who has read it until now holds it under its name, and nobody else is to learn that.
+    return module_cache._payload('global', null, null, xid);
+  elsif scope = 'global' then
+    return module_cache._payload(scope, null, null, xid);
+  elsif scope = 'realm' then
+    return case
+      when module_cache._is_closed(realm_url, '') then c_private
+      else module_cache._payload(scope, realm_url, null, xid)
+    end;
+  end if;
+  v_paths := module_cache._visible_paths(realm_url, canonical_paths);
+  return concat_ws(',',
+    case when v_paths <> '{}' then module_cache._payload(scope, realm_url, v_paths, xid) end,
+    case when cardinality(v_paths) < cardinality(canonical_paths) then c_private end);
+end;
+$$;
+
+comment on function module_cache._told(text, text, text[], xid8) is
+  'A row of the log as the caller may see it: one payload or two, with a comma between them.';
+
+create function module_cache._names_private(realm_url text, canonical_paths text[]) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return (module_cache._private_realm(realm_url)).role_name is not null
+    or exists (
+      select from module_cache._private_realms p where starts_with(p.realm_url, _names_private.realm_url))
+    and exists (
+      select
+      from unnest(canonical_paths) n (path)
+      where (module_cache._private_realm(realm_url || n.path)).role_name is not null);
+end;
+$$;
+
+comment on function module_cache._names_private(text, text[]) is
+  'True if a notification would tell everybody who may log in what not everybody may see.';
+
+/*
+ * Not granted to any role: whoever can close a realm, or open it, decides who reads it. What was read until now is
+ * forgotten everywhere: in the database by a generation of the realm, in the memory of all processes by a row of the log
+ * that tells them to drop everything and nobody why.
+ */
+create function module_cache.close_realm(realm_url text, role_name name) returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  if role_name is null or not exists (select from pg_roles r where r.rolname = close_realm.role_name) then
+    perform module_cache._raise('MC003', 'no such role', format('role_name: %L', role_name),
+      'Names are compared as they are, upper and lower case included. Create the role first.');
+  end if;
+  insert into module_cache._private_realms as p
+  values (v_realm, role_name, gen_random_uuid())
+  on conflict on constraint _private_realms_pkey do update
+  set role_name = excluded.role_name, salt = excluded.salt;
+  perform module_cache._clear('closed', module_cache._realm_hash(v_realm), v_realm);
+end;
+$$;
+
+comment on function module_cache.close_realm(text, name) is
+  'From now on only members of the role can read what lies in this realm. Clears it, and makes every process forget all that it holds; again with the same role, it does so again, which is what taking a member from the role asks for. Raises MC001, MC003.';
+
+create function module_cache.open_realm(realm_url text) returns void
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_realm(realm_url);
+begin
+  delete from module_cache._private_realms p where p.realm_url = v_realm;
+end;
+$$;
+
+comment on function module_cache.open_realm(text) is
+  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
+
+create or replace function module_cache._parse_token(token text, out life text, out snapshot pg_snapshot)
+  language plpgsql immutable parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if token ~ '^[0-9a-f]{32}-[0-9a-f]{1,16}/[0-9]{1,20}:[0-9]{1,20}:[0-9,]*(/private)?$' then
+    life := split_part(token, '/', 1);
+    begin
+      snapshot := split_part(token, '/', 2)::pg_snapshot;
+    exception when invalid_text_representation then
+      snapshot := null;
+    end;
+  end if;
+  if snapshot is null then
+    perform module_cache._raise('MC002', 'not a token', format('token: %L', left(token, 200)),
+      'Pass a token exactly as get or changes_since returned it.');
+  end if;
+end;
+$$;
+
+create or replace function module_cache.changes_since(inout cursor text, out complete boolean, out changes jsonb)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  c_too_many constant integer := 100000;
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_epoch uuid;
+  v_current_life text;
+begin
+  complete := false;
+  changes := '[]';
+  if pg_is_in_recovery() then
+    perform module_cache._raise('MC005', 'the server is a standby', null,
+      'Connect to the primary: tokens and cursors have no meaning on a standby.');
+  end if;
+  if cursor is not null then
+    select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(cursor collate "C") p;
+  end if;
+
+  select e.epoch, e.life into v_epoch, v_current_life from module_cache._epoch() e;
+  if v_epoch is null then
+    perform module_cache._ensure_epoch();
+    select e.life into v_current_life from module_cache._epoch() e;
+  end if;
+  if v_epoch is null or v_life is distinct from v_current_life then
+    cursor := v_current_life || '/' || module_cache._snapshot();
+    return;
+  end if;
+
+  -- One statement reads rows, floor and snapshot together: the next cursor has seen exactly what is returned. The
+  -- rows are counted before they are put together: what is too much may not even fit into one value. (They are put
+  -- together as text, because jsonb_agg of Postgres 18 takes a minute for 100,000 paths.)
+  with missed as materialized (
+    select l.*
+    from (
+      select i.* from module_cache._invalidations i
+      where i.xid >= pg_snapshot_xmax(v_snapshot)
+      union all
+      select i.* from module_cache._invalidations i
+      where i.xid = any (array(select pg_snapshot_xip(v_snapshot)))
+    ) l
+    where (l.epoch = v_epoch or l.epoch is null)
+      and l.xid is distinct from pg_current_xact_id_if_assigned()
+  ), reached as (
+    select
+      module_cache._snapshot() as snapshot,
+      pg_snapshot_xmin(v_snapshot) >= module_cache._floor(v_epoch)
+        and coalesce(sum(cardinality(m.canonical_paths) + 1), 0) <= c_too_many as complete,
+      exists (select from module_cache._private_realms) as has_private
+    from missed m
+  )
+  select
+    r.snapshot, r.complete,
+    '[' || coalesce(
+      (
+        select
+          string_agg(
+            case
+              when r.has_private or m.scope = 'closed' then
+                module_cache._told(m.scope, m.realm_url, m.canonical_paths, m.xid)
+              else
+                module_cache._payload(
+                  m.scope, m.realm_url, case when m.scope = 'module' then m.canonical_paths end, m.xid)
+            end,
+            ',' order by m.xid, m.id)
+        from missed m
+        where r.complete and (m.scope <> 'module' or m.canonical_paths <> '{}')
+      ),
+      '') || ']'
+  into cursor, complete, changes
+  from reached r;
+
+  perform module_cache._require_past(v_snapshot);
+  cursor := v_current_life || '/' || cursor;
+end;
+$$;
+
+comment on function module_cache.changes_since(text) is
+  'The invalidations that became visible since the cursor, and the next cursor. complete = false: drop everything. null starts a cursor. What the caller may not see has no name: {"k":"private"} stands for it. Raises MC002 for what is no cursor or comes from the future.';
+
+comment on column module_cache._invalidations.scope is
+  'module, realm or global; closed: a realm that became private, or was made to be forgotten again.';
+
+comment on function module_cache.get(text, text, text, text) is
+  'The live artifact of a module (status hit or error), or a miss; always with a token for put, null in a transaction that has written or while there is no epoch. Raises MC001 for a malformed key, MC005 on a standby, MC006 for a private realm of others.';
+
+create or replace function module_cache.is_current(
+  realm_url text, canonical_path text, kind text, variant text, token text)
+  returns boolean
+  language plpgsql stable parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_life text;
+  v_snapshot pg_snapshot;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
+begin
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
+  select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
+  return coalesce(
+    (
+      select
+        module_cache._is_live(a)
+        and pg_visible_in_snapshot(a.put_xid, v_snapshot)
+        and (not v_has_private
+          or not (module_cache._privacy(a.realm_url, a.canonical_path, a.dependency_keys, a.depends_on)).is_hidden)
+      from module_cache._artifacts a
+      where a.realm_url = v_realm collate "C"
+        and a.canonical_path = is_current.canonical_path collate "C"
+        and a.kind = is_current.kind collate "C"
+        and a.variant = is_current.variant collate "C"
+        and v_life = (select e.life from module_cache._epoch() e)
+    ),
+    false);
+end;
+$$;
+
+comment on function module_cache.is_current(text, text, text, text, text) is
+  'True if the artifact read with this token is still the stored one and still live: a strong read without its body. Raises MC001, MC002 and MC006.';
+
+create or replace function module_cache.put(
+  realm_url text, canonical_path text, kind text, variant text, body text, headers jsonb, dependency_keys text[],
+  token text, expires_in interval default null, is_error boolean default false,
+  out stored boolean, out reason text)
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_new module_cache._artifacts;
+  v_epoch uuid;
+  v_life text;
+  v_token_life text;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
+begin
+  stored := false;
+  v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  if v_has_private then
+    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+  end if;
+  if body is null then
+    perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
+  end if;
+  if expires_in <= interval '0' or expires_in > interval '10000 years' then
+    perform module_cache._raise('MC003', 'expires_in is not a possible life', format('expires_in: %s', expires_in),
+      'Pass a positive interval of at most 10,000 years, or null for an artifact that lives until it is invalidated.');
+  end if;
+  v_new.canonical_path := canonical_path;
+  v_new.kind := kind;
+  v_new.variant := variant;
+  v_new.body := body;
+  v_new.headers := coalesce(headers, '{}');
+  v_new.is_error := coalesce(is_error, false);
+  select coalesce(array_agg(d.declared order by d.position), '{}') into v_new.dependency_keys
+  from (
+    select module_cache._declared_key(v_new.realm_url, k.key collate "C") as declared, min(k.position) as position
+    from unnest(dependency_keys) with ordinality k (key, position)
+    group by declared
+  ) d;
+  if array_position(v_new.dependency_keys, null) is not null then
+    perform module_cache._raise('MC001', 'not a dependency key',
+      format('dependency_keys: %s', left(put.dependency_keys::text, 400)),
+      'A dependency key is a canonical path or key of the same realm, or a URL for a module of another realm.');
+  end if;
+
+  if token is not null then
+    select p.life, p.snapshot into v_token_life, v_new.snapshot from module_cache._parse_token(token collate "C") p;
+  end if;
+  select e.epoch, e.life into v_epoch, v_life from module_cache._epoch() e;
+  if v_token_life is distinct from v_life or v_life is null then
+    perform module_cache._ensure_epoch();
+    reason := 'epoch';
+    return;
+  end if;
+  perform module_cache._require_past(v_new.snapshot);
+
+  v_new.epoch := v_epoch;
+  v_new.module_hash := module_cache._module_hash(v_new.realm_url, canonical_path);
+  v_new.realm_hash := module_cache._realm_hash(v_new.realm_url);
+  v_new.depends_on := module_cache._dependency_hashes(v_new.realm_url, v_new.dependency_keys);
+  if v_has_private then
+    perform module_cache._require_publishable(
+      v_new.realm_url, canonical_path, v_new.dependency_keys, v_new.depends_on);
+  end if;
+  if pg_snapshot_xmin(v_new.snapshot) < module_cache._floor(v_epoch)
+    or module_cache._is_outdated(v_epoch, v_new.snapshot, v_new.module_hash, v_new.realm_hash, v_new.depends_on)
+  then
+    reason := 'stale';
+    return;
+  end if;
+
+  v_new.generation := module_cache._newest_generation(v_epoch, v_new.module_hash);
+  v_new.put_xid := pg_current_xact_id();
+  v_new.created_at := clock_timestamp();
+  v_new.expires_at := v_new.created_at + expires_in;
+
+  if current_setting('transaction_isolation') = 'read committed' then
+    reason := module_cache._store(v_new);
+  else
+    -- An old snapshot cannot see who wrote the row since; that is contention, not a failure of the caller's work.
+    begin
+      reason := module_cache._store(v_new);
+    exception when serialization_failure or unique_violation then
+      reason := 'contended';
+    end;
+  end if;
+  stored := reason = 'stored';
+end;
+$$;
+
+comment on function module_cache.put(text, text, text, text, text, jsonb, text[], text, interval, boolean) is
+  'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003, and MC006 for a private realm of others, or a dependency there.';
+
+create or replace function module_cache._broadcast_in_parts(scope text, realm_url text, canonical_paths text[], xid xid8)
+  returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  c_limit constant integer := 7000;
+  c_parts constant integer := 6;
+  v_payloads text[] := '{}';
+  v_payload text;
+  v_part text[] := '{}';
+  v_base constant integer := octet_length(module_cache._payload(scope, realm_url, '{}', xid));
+  v_part_bytes integer := v_base;
+  v_path text;
+  v_bytes integer;
+begin
+  foreach v_path in array canonical_paths loop
+    v_bytes := octet_length(to_json(v_path)::text) + 1;
+    if v_part_bytes + v_bytes > c_limit then
+      v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+      v_part := '{}';
+      v_part_bytes := v_base;
+    end if;
+    exit when v_part_bytes + v_bytes > c_limit or cardinality(v_payloads) >= c_parts;
+    v_part := v_part || v_path;
+    v_part_bytes := v_part_bytes + v_bytes;
+  end loop;
+  if v_part = '{}' then
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
+    return;
+  end if;
+  v_payloads := v_payloads || module_cache._payload(scope, realm_url, v_part, xid);
+  foreach v_payload in array v_payloads loop
+    perform pg_notify('module_cache_invalidated', v_payload);
+  end loop;
+end;
+$$;
+
+create or replace function module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8) returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_payload text;
+begin
+  if not module_cache._may_notify() then
+    return;
+  end if;
+  -- Everybody who may log in hears it.
+  if scope = 'closed'
+    or exists (select from module_cache._private_realms) and module_cache._names_private(realm_url, canonical_paths)
+  then
+    perform pg_notify('module_cache_invalidated', module_cache._payload('log', null, null, xid));
+    return;
+  end if;
+  if scope <> 'module' or cardinality(canonical_paths) <= 100 then
+    v_payload := module_cache._payload(scope, realm_url, canonical_paths, xid);
+    if octet_length(v_payload) <= 7000 then
+      perform pg_notify('module_cache_invalidated', v_payload);
+      return;
+    end if;
+  end if;
+  perform module_cache._broadcast_in_parts(scope, realm_url, canonical_paths, xid);
+end;
+$$;
+
+create or replace function module_cache.invalidate(realm_url text, canonical_paths text[]) returns setof module_cache.module
+  language plpgsql volatile parallel unsafe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+declare
+  v_realm constant text collate "C" := module_cache._require_realm(realm_url);
+  v_paths text[] collate "C";
+  v_ignored bigint := 0;
+begin
+  if cardinality(canonical_paths) = 1 and module_cache._path(v_realm, canonical_paths[1]) is not null then
+    v_paths := canonical_paths;
+  else
+    v_paths := array(
+      select distinct n.path collate "C"
+      from unnest(canonical_paths) n (path)
+      where module_cache._path(v_realm, n.path) is not null);
+    v_ignored := (
+      select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
+  end if;
+  return query
+    select m.realm_url, m.path
+    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
+end;
+$$;
+
+comment on function module_cache.invalidate(text, text[]) is
+  'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included, but for those that the caller may not see. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
+
+create or replace view module_cache.artifacts with (security_barrier) as
+select
+  a.realm_url,
+  a.canonical_path,
+  a.kind,
+  a.variant,
+  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  a.generation,
+  octet_length(a.body) as bytes,
+  a.created_at,
+  a.expires_at,
+  case
+    when exists (select from module_cache._private_realms) then
+      module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"
+    else a.dependency_keys
+  end as dependency_keys,
+  a.headers,
+  a.body,
+  a.put_xid
+from module_cache._artifacts a
+where not exists (select from module_cache._private_realms) or not module_cache._is_closed(a.realm_url, a.canonical_path);
+
+create or replace view module_cache.tombstones with (security_barrier) as
+select
+  g.realm_url,
+  g.canonical_path,
+  max(g.xid) as generation,
+  (
+    select max(i.invalidated_at) from module_cache._invalidations i where i.xid = max(g.xid)
+  ) as invalidated_at
+from module_cache._generations g
+where g.canonical_path is not null
+  and (
+    g.epoch is null
+    or g.epoch = (
+      select e.epoch
+      from module_cache._epochs e
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+      limit 1))
+  and not exists (
+    select
+    from module_cache._artifacts a
+    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+  and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
+group by g.realm_url, g.canonical_path;
+
+/* Two artifacts whose names run into each other have a claim each. */
+create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+declare
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_salt uuid;
+begin
+  if exists (select from module_cache._private_realms) then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
+  end if;
+  -- With two lengths, so that names which run into each other are told apart.
+  return hashtextextended(
+    concat_ws(' ', length(canonical_path), length(kind), v_realm, canonical_path, kind, variant, v_salt) collate "C", 3);
+end;
+$$;
+
+comment on function module_cache._claim_key(text, text, text, text) is
+  'The advisory lock of an artifact, and the payload of module_cache_populated. Raises MC001, MC006.';
 
 /* What has a life ends with it, also if the server's clock is set back meanwhile. */
 create or replace function module_cache._is_live(artifact module_cache._artifacts) returns boolean
@@ -169,6 +885,7 @@ declare
   v_depends_on bigint[];
   v_is_live boolean;
   v_is_quiet boolean;
+  v_has_private boolean;
 begin
   if pg_is_in_recovery() then
     perform module_cache._raise('MC005', 'the server is a standby', null,
@@ -185,6 +902,7 @@ begin
       a.epoch = e.epoch
         and (a.expires_at is null or a.created_at <= clock_timestamp() and a.expires_at > clock_timestamp()),
       not exists (select from module_cache._invalidations i where i.xid >= pg_snapshot_xmin(a.snapshot)),
+      exists (select from module_cache._private_realms),
       case when a.is_error then 'error' else 'hit' end,
       a.body, a.headers, a.dependency_keys, a.generation,
       case when a.expires_at is not null then greatest(a.expires_at - clock_timestamp(), '1 microsecond') end
@@ -194,6 +912,7 @@ begin
       v_artifact_epoch, v_snapshot, v_module_hash, v_realm_hash, v_depends_on,
       v_is_live,
       v_is_quiet,
+      v_has_private,
       status,
       body, headers, dependency_keys, generation,
       expires_in
@@ -209,6 +928,12 @@ begin
     exit when v_normal_realm = v_realm collate "C";
     v_realm := v_normal_realm;
   end loop;
+
+  if v_has_private then
+    select v_is_live and not p.is_hidden, case when p.is_private then token || '/private' else token end
+    into v_is_live, token
+    from module_cache._privacy(v_realm, canonical_path, dependency_keys, v_depends_on) p;
+  end if;
 
   -- On its own, because the executor prepares for every part of a query, whether it gets to it or not.
   if v_is_live and not v_is_quiet then
@@ -441,27 +1166,40 @@ comment on function module_cache.clear_realm(text) is
   'Invalidates every module of the realm, and what declared a dependency in it, at the cost of a row or two. Raises MC001.';
 
 /* Nobody deletes log rows by way of the view. */
-create or replace view module_cache.invalidations as
+create or replace view module_cache.invalidations with (security_barrier) as
 select
   i.invalidated_at,
   i.xid,
   i.scope,
   i.realm_url,
-  i.named_paths,
-  cardinality(i.canonical_paths) as modules,
-  i.canonical_paths,
+  v.named_paths,
+  cardinality(v.canonical_paths) as modules,
+  v.canonical_paths,
   i.ignored,
   i.role_name,
   i.application_name,
   i.client_address,
   i.backend_pid
 from module_cache._invalidations i
-where i.epoch is null
-  or i.epoch = (
-    select e.epoch
-    from module_cache._epochs e
-    where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
-    limit 1)
+cross join lateral (
+  select p.is_open,
+    case
+      when p.is_open then i.named_paths
+      else module_cache._visible_paths(i.realm_url, i.named_paths) collate "default"
+    end as named_paths,
+    case
+      when p.is_open then i.canonical_paths
+      else module_cache._visible_paths(i.realm_url, i.canonical_paths) collate "default"
+    end as canonical_paths
+  from (select not exists (select from module_cache._private_realms) as is_open) p
+) v
+where (i.epoch is null
+    or i.epoch = (
+      select e.epoch
+      from module_cache._epochs e
+      where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
+      limit 1))
+  and (v.is_open or v.canonical_paths <> '{}' or not module_cache._is_closed(i.realm_url, ''))
 -- So that nobody, not even its owner, can delete through it.
 limit all;
 
@@ -1045,13 +1783,25 @@ begin atomic
     group by g.tgrelid
   ) t
   where not exists (
-    select
-    from module_cache._source_parents(t.source) p (parent)
-    join pg_trigger g on g.tgrelid = p.parent
-    where g.tgfoid = 'module_cache._tracked_change'::regproc);
+      select
+      from module_cache._source_parents(t.source) p (parent)
+      join pg_trigger g on g.tgrelid = p.parent
+      where g.tgfoid = 'module_cache._tracked_change'::regproc)
+    and not module_cache._is_closed(t.arguments[1], '');
 end;
 
 comment on function module_cache._tracked_tables() is 'Rows of the view tracked_tables.';
+
+create view module_cache.private_realms with (security_barrier) as
+select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
+from module_cache._private_realms p
+where module_cache._is_member(p.role_name)
+order by p.realm_url;
+
+comment on view module_cache.private_realms is
+  'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
+comment on column module_cache.private_realms.has_role is
+  'False if there is no such role any more: then only the owner of the schema may read it.';
 
 create view module_cache.tracked_tables as
 select t.source, t.realm_url, t.path_column, t.realm_column, t.tables, t.problem
@@ -1164,7 +1914,7 @@ end;
 $$;
 
 comment on function module_cache.claim(text, text, text, text) is
-  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001.';
+  'True if this session is now the one to produce the artifact; false if another, or this one already, is. Never waits. It writes down what it is called, so get has no token behind it in the same transaction. Raises MC001, MC005, MC006.';
 
 create or replace function module_cache.release(realm_url text, canonical_path text, kind text, variant text) returns boolean
   language plpgsql volatile parallel unsafe security definer
@@ -1172,10 +1922,22 @@ create or replace function module_cache.release(realm_url text, canonical_path t
   set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_key constant bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
 begin
   if not module_cache._holds_claim(v_key) then
-    return false;
+    -- Of a realm that was closed or opened since, claims have other keys.
+    select c.claim_key into v_key
+    from module_cache._claims c
+    where c.backend_pid = pg_backend_pid()
+      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.canonical_path = release.canonical_path collate "C"
+      and c.kind = release.kind collate "C"
+      and c.variant = release.variant collate "C"
+      and module_cache._holds_claim(c.claim_key)
+    limit 1;
+    if not found then
+      return false;
+    end if;
   end if;
   perform pg_advisory_unlock(v_key);
   perform module_cache._forget_claim(v_key);
@@ -1187,7 +1949,7 @@ end;
 $$;
 
 comment on function module_cache.release(text, text, text, text) is
-  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001.';
+  'Ends the claim and tells all who wait to look again; false if this session does not hold it. Raises MC001, MC006.';
 
 /*
  * Who waits is in the lock table, too: a lock that is shared, and that nobody ever waits for. A peer takes it once it
@@ -2021,6 +2783,7 @@ begin
     join sessions s on s.pid = c.backend_pid
     left join waits w on w.lock_key = module_cache._waiting_key(c.claim_key)
     where not l.is_shared
+      and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(c.realm_url, c.canonical_path))
     order by c.claim_key, c.claimed_at desc;
 end;
 $$;
@@ -2101,6 +2864,7 @@ begin
     left join stored s on s.realm_url = k.realm_url and s.kind = k.kind
     left join done d on coalesce(d.realm_url, '') = coalesce(k.realm_url, '') and d.kind = k.kind
     left join invalidated i on i.realm_url = k.realm_url
+    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(k.realm_url, '')
     order by 5 desc, 1, 2;
 end;
 $$;
@@ -2154,6 +2918,17 @@ begin atomic
 end;
 
 comment on function module_cache._named_from(text, text, text) is 'What a module is called in another realm, or in its own.';
+
+create function module_cache._name_for_caller(home text, name text) returns text
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+end;
+$$;
+
+comment on function module_cache._name_for_caller(text, text) is 'The name of a module, if the caller may see it.';
 
 /*
  * The shortest way along declared dependencies from an artifact to a module that a transaction named, over modules
@@ -2239,7 +3014,7 @@ begin
     and i.realm_url is not distinct from generation.realm_url
     and case
       when generation.realm_url is null then i.scope = 'global'
-      when generation.canonical_path is null then i.scope = 'realm'
+      when generation.canonical_path is null then i.scope in ('realm', 'closed')
       else i.scope = 'module' and generation.canonical_path = any (i.canonical_paths)
     end
   order by i.id desc
@@ -2259,7 +3034,12 @@ begin
   elsif generation.canonical_path is null and generation.realm_url = home then
     description := 'its realm was cleared ' || v_who;
   elsif generation.canonical_path is null then
-    description := format('the realm %s, which it depends on, was cleared %s', generation.realm_url, v_who);
+    description := format('%s, which it depends on, was cleared %s',
+      case
+        when module_cache._is_closed(generation.realm_url, '') then 'a private realm'
+        else 'the realm ' || generation.realm_url
+      end,
+      v_who);
   else
     select
       array_agg(i.realm_url), array_agg(n.path)
@@ -2274,7 +3054,11 @@ begin
         from unnest(v_named_realms, v_named_paths) n (realm, path)
         where module_cache._module_hash(n.realm, n.path) = module_hash)
     then
-      through := module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid);
+      through := array(
+        select module_cache._name_for_caller(home, w.name)
+        from unnest(module_cache._way_to_named(epoch, home, depends_on, v_named_realms, v_named_paths, generation.xid))
+          with ordinality w (name, position)
+        order by w.position);
     end if;
     description := concat_ws(', through ', 'it was invalidated ' || v_who, nullif(array_to_string(through, ', '), ''));
   end if;
@@ -2301,7 +3085,9 @@ declare
   v_module_hash constant bigint := module_cache._module_hash(v_realm, canonical_path);
   v_epoch uuid;
   v_artifact module_cache._artifacts;
+  v_has_private constant boolean := exists (select from module_cache._private_realms);
   v_is_live boolean;
+  v_is_hidden boolean;
   v_is_outdated boolean;
   v_generation module_cache._generations;
   v_invalidation record;
@@ -2311,11 +3097,15 @@ begin
     perform module_cache._raise('MC005', 'the server is a standby', null,
       'Connect to the primary: the cache is empty on a standby.');
   end if;
+  if v_has_private then
+    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+  end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(
     select distinct module_cache._named_from(v_realm, d.realm_url, d.canonical_path) collate "C"
     from module_cache._artifacts d
     where d.depends_on @> array[v_module_hash] and d.epoch = v_epoch
+      and (not v_has_private or not module_cache._is_closed(d.realm_url, d.canonical_path))
     order by 1);
   select
     jsonb_agg(jsonb_build_object('kind', c.kind, 'variant', c.variant, 'description',
@@ -2328,10 +3118,19 @@ begin
   for v_artifact in
     select a.*
     from (select) one
-    left join module_cache._artifacts a on a.module_hash = v_module_hash
+    left join module_cache._artifacts a
+      on a.module_hash = v_module_hash
+      and (not v_has_private or not module_cache._is_closed(a.realm_url, a.canonical_path))
     order by a.realm_url, a.canonical_path, a.kind, a.variant
   loop
     v_is_live := coalesce(module_cache._is_live(v_artifact), false);
+    v_is_hidden := false;
+    if v_has_private and v_is_live then
+      select p.is_hidden into v_is_hidden
+      from module_cache._privacy(
+        v_artifact.realm_url, v_artifact.canonical_path, v_artifact.dependency_keys, v_artifact.depends_on) p;
+      v_is_live := not v_is_hidden;
+    end if;
     -- The newest one that outdates it; else the newest one that it has seen. Of one transaction, the nearest.
     select g.*
     into v_generation
@@ -2361,7 +3160,10 @@ begin
     application_name := (v_invalidation.log_entry).application_name;
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
-    dependencies := v_artifact.dependency_keys;
+    dependencies := case
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      else v_artifact.dependency_keys
+    end;
     created_at := v_artifact.created_at;
     expires_at := v_artifact.expires_at;
     bytes := octet_length(v_artifact.body);
@@ -2375,6 +3177,7 @@ begin
       when v_is_live then concat_ws(', after ',
         format('%s: stored %s ago by transaction %s', status, module_cache._time_since(v_artifact.created_at), v_artifact.put_xid),
         v_invalidation.description)
+      when v_is_hidden then 'miss: it depends on a private realm, which this role may not read'
       when v_artifact.kind is null and v_is_outdated then 'miss: not stored since ' || v_invalidation.description
       when v_artifact.kind is null then 'miss: never stored, or collected since'
       when v_artifact.epoch is distinct from v_epoch then
@@ -2402,7 +3205,7 @@ end;
 $$;
 
 comment on function module_cache.explain(text, text) is
-  'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005.';
+  'Why get answers as it does: a row for each kind and variant of the module that is stored, live or dead, or one without a kind. status: hit, error, tombstone (invalidated, and not produced again) or miss; reason says it in words. The invalidation is the one that outdates it, or else the last one that it has seen. Raises MC001, MC005, MC006.';
 
 drop function module_cache.grant_roles();
 
@@ -2423,7 +3226,8 @@ declare
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
-    '_peer_reports(), _named_claims(), _counted(), explain(text, text)';
+    '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -2441,7 +3245,7 @@ begin
       execute format('grant select, delete on module_cache.artifacts to %I', v_role);
       execute format(
         'grant select on module_cache.tombstones, module_cache.invalidations, module_cache.tracked_tables, '
-        'module_cache.peers, module_cache.claims, module_cache.stats to %I', v_role);
+        'module_cache.peers, module_cache.claims, module_cache.stats, module_cache.private_realms to %I', v_role);
     end if;
   end loop;
 end;

@@ -90,7 +90,8 @@ export const notFound = (): Response => plain(404, 'no such module');
 
 export function refused(error: unknown): Response {
   const { code, message } = error as Partial<ModuleCacheError>;
-  if (code === 'MC105') return notFound();
+  // 'MC006': a private realm of others.
+  if (code === 'MC105' || code === 'MC006') return notFound();
   if (code === 'MC001' || code === 'MC002') return plain(400, `${message}`);
   // What went wrong inside is nothing for whoever asked.
   const told = code === 'MC103' ? 'the server is stopping' : 'the module could not be served';

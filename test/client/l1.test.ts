@@ -10,7 +10,12 @@ function entry(path: string, covers: string[], { body = '', xmax = 100n, token =
     module: { status: 'hit', body, headers: {}, dependencyKeys: [] },
     covers,
     token,
-    seen: { life: 'life', token: `life@${xmax}`, snapshot: { xmin: xmax, xmax, xip: new Set() } },
+    seen: {
+      life: 'life',
+      token: `life@${xmax}`,
+      isPrivate: false,
+      snapshot: { xmin: xmax, xmax, xip: new Set() },
+    },
     expires: undefined,
   };
 }
@@ -69,6 +74,7 @@ describe('memory', () => {
         seen: {
           life: 'life',
           token: 'life@100',
+          isPrivate: false,
           snapshot: { xmin: 1n, xmax: 2n, xip: new Set(Array.from({ length: 1_000 }, (_, n) => BigInt(n))) },
         },
       },

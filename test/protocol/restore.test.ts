@@ -20,7 +20,7 @@ import {
 
 const TABLES = [
   ...['_epochs', '_generations', '_floors', '_invalidations', '_artifacts', '_peers', '_snapshots'],
-  ...['_claims', '_activity'],
+  ...['_claims', '_activity', '_private_realms'],
 ];
 
 async function dump(cache: Session): Promise<void> {
