@@ -88,10 +88,13 @@ function headersOf(asked: Asked, module: ServedModule, vary: readonly string[]):
 /** The same bytes for what does not exist and for what is not to be known to exist. */
 export const notFound = (): Response => plain(404, 'no such module');
 
+/** The module lies in a private realm, and the role of this process is no member of its role. */
+export const isRefusedByRole = (error: unknown): boolean =>
+  (error as Partial<ModuleCacheError>).code === 'MC006';
+
 export function refused(error: unknown): Response {
   const { code, message } = error as Partial<ModuleCacheError>;
-  // 'MC006': a private realm of others.
-  if (code === 'MC105' || code === 'MC006') return notFound();
+  if (code === 'MC105' || isRefusedByRole(error)) return notFound();
   if (code === 'MC001' || code === 'MC002') return plain(400, `${message}`);
   // What went wrong inside is nothing for whoever asked.
   const told = code === 'MC103' ? 'the server is stopping' : 'the module could not be served';

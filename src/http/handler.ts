@@ -4,7 +4,7 @@ import { createSourceGuard } from '../realm/guard.js';
 import type { ModuleSource } from '../realm/source.js';
 import { parseCoherenceToken } from '../snapshot.js';
 import type { Transpiler } from '../transpile/index.js';
-import { type Asked, failed, notFound, plain, refused, succeeded } from './answers.js';
+import { type Asked, failed, isRefusedByRole, notFound, plain, refused, succeeded } from './answers.js';
 import { createCompressor } from './coding.js';
 import { type Cors, createCors } from './cors.js';
 import type { ImportMap } from './import-map.js';
@@ -38,7 +38,7 @@ export interface ModuleHandlerOptions {
   compressedBytes?: number;
   /** Sent as `x-module-cache-peer`, to tell the processes of a fleet apart. */
   peer?: string;
-  /** Told what a 503 does not tell. */
+  /** Told what a 503 does not tell, and a 404 because of a private realm that this process may not read (MC006). */
   onError?: (error: unknown, request: Request) => void;
 }
 
@@ -109,7 +109,7 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
       response = await answer(request);
     } catch (error) {
       response = refused(error);
-      if (response.status === 503 && !request.signal.aborted) {
+      if ((response.status === 503 || isRefusedByRole(error)) && !request.signal.aborted) {
         // On its own, so that what it throws keeps no answer from the client, as with the events of the cache.
         queueMicrotask(() => options.onError?.(error, request));
       }

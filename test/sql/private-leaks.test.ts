@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import type { Guard } from '../support/install-script.js';
+import { createLogins } from '../support/logins.js';
 import { createUnguardedDatabase } from './support/guard.js';
-import { createLogins } from './support/logins.js';
 import { type Observer, observe, REALM, type Session, session } from './support/session.js';
 
 /**
@@ -31,12 +31,12 @@ interface House {
 
 async function openHouse(db: TestDatabase): Promise<House> {
   const admin = session(db);
-  const logins = createLogins(db, admin);
+  const logins = createLogins(db);
   const tenant = await logins.create('tenant');
   await logins.create('member', ['module_cache_operator', tenant]);
   await logins.create('other', ['module_cache_operator']);
-  const member = logins.as('member');
-  const other = logins.as('other');
+  const member = session(logins.urlOf('member'));
+  const other = session(logins.urlOf('other'));
   const invalidated = await observe(logins.urlOf('other'));
   const populated = await observe(logins.urlOf('other'), 'module_cache_populated');
   // From before it was private: what importers in an open realm declared, dead since, and a way through it.

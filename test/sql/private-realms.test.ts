@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { createLogins, type Logins } from './support/logins.js';
+import { createLogins, type Logins } from '../support/logins.js';
 import { type Session, session } from './support/session.js';
 
 /** A realm that is closed to all roles but one (sql/075-private-realms.sql): who reads what, and what stays coherent. */
@@ -18,12 +18,12 @@ let tenant: string;
 beforeAll(async () => {
   db = await createDatabase();
   admin = session(db);
-  logins = createLogins(db, admin);
+  logins = createLogins(db);
   tenant = await logins.create('tenant');
   await logins.create('member', ['module_cache_operator', tenant]);
   await logins.create('stranger', ['module_cache_operator']);
-  member = logins.as('member');
-  stranger = logins.as('stranger');
+  member = session(logins.urlOf('member'));
+  stranger = session(logins.urlOf('stranger'));
 });
 afterAll(async () => {
   await logins.drop();
@@ -85,7 +85,7 @@ describe('who reads', () => {
     const other = await logins.create('inner');
     await close(`${PRIVATE}shared/`, other);
     await logins.create('guest', ['module_cache_reader', other]);
-    const guest = logins.as('guest');
+    const guest = session(logins.urlOf('guest'));
     expect(await readBy(guest, 'a.ts')).toBe('MC006');
     expect(await readBy(guest, 'a.ts', `${PRIVATE}shared/`)).toBe('miss');
     expect(await readBy(guest, 'shared/a.ts')).toBe('miss');
@@ -101,7 +101,7 @@ describe('who reads', () => {
     await logins.create('app', ['module_cache_writer', logins.role('stranger')]);
     await admin.run(`alter role ${logins.role('app')} noinherit`);
     await admin.run(`grant ${tenant} to ${logins.role('app')}`);
-    const app = logins.as('app');
+    const app = session(logins.urlOf('app'));
     await app.begin();
     await app.run(`set local role ${tenant}`);
     expect(await readBy(app, 'a.ts')).toBe('miss');
@@ -126,7 +126,7 @@ describe('who reads', () => {
 
   test('a role that has lost a member, and a role that is gone, close it to them at once', async () => {
     const former = await logins.create('former', ['module_cache_reader', tenant]);
-    const cache = logins.as('former');
+    const cache = session(logins.urlOf('former'));
     expect(await readBy(cache, 'a.ts')).toBe('miss');
     await admin.run(`revoke ${tenant} from ${former}`);
     expect(await readBy(cache, 'a.ts')).toBe('MC006');
@@ -301,7 +301,7 @@ describe('dependencies', () => {
   test('that a role may no longer read hide what depends on them', async () => {
     const group = await logins.create('group_2', [tenant]);
     await logins.create('of_group', ['module_cache_writer', group]);
-    const cache = logins.as('of_group');
+    const cache = session(logins.urlOf('of_group'));
     const realm = 'https://group-2.example/';
     await close(realm, group);
     await cache.publish('a.ts', 'made from what is private', { realm, dependencies: [`${PRIVATE}a`] });
