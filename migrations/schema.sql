@@ -1318,7 +1318,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._is_member(role_name name)
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare

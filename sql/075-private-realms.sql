@@ -42,8 +42,9 @@ end;
 
 comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
 
+/* Definer, as what follows, because the views run it with the rights of whoever reads them. */
 create function module_cache._is_member(role_name name) returns boolean
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -80,7 +81,6 @@ $$;
 
 comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
 
-/* Definer, because the views run it with the rights of whoever reads them. */
 create function module_cache._is_closed(realm_url text, canonical_path text) returns boolean
   language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp

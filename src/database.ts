@@ -8,6 +8,7 @@ export interface Database {
   'module_cache.artifacts': ArtifactsView;
   'module_cache.tombstones': TombstonesView;
   'module_cache.invalidations': InvalidationsView;
+  'module_cache.private_realms': PrivateRealmsView;
   'module_cache.tracked_tables': TrackedTablesView;
   'module_cache.peers': PeersView;
   'module_cache.claims': ClaimsView;
@@ -44,7 +45,8 @@ export interface TombstonesView {
 export interface InvalidationsView {
   invalidated_at: ReadOnly<Date>;
   xid: ReadOnly<string>;
-  scope: ReadOnly<'module' | 'realm' | 'global'>;
+  /** `closed`: a realm that became private, or was made to be forgotten again. */
+  scope: ReadOnly<'module' | 'realm' | 'global' | 'closed'>;
   realm_url: ReadOnly<string | null>;
   named_paths: ReadOnly<string[]>;
   /** How many modules it reached. */
@@ -56,6 +58,14 @@ export interface InvalidationsView {
   application_name: ReadOnly<string>;
   client_address: ReadOnly<string | null>;
   backend_pid: ReadOnly<number>;
+}
+
+/** Of realms that the role of the connection may read. */
+export interface PrivateRealmsView {
+  realm_url: ReadOnly<string>;
+  role_name: ReadOnly<string>;
+  /** False if there is no such role any more. */
+  has_role: ReadOnly<boolean>;
 }
 
 export interface TrackedTablesView {

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:2d6cb08f6e9a7d3ec4b8d831cfb289ec9b3e5f4f
+--! Hash: sha1:efaf42e3774e4d1aecaa6314d370680f0ae2ffe3
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -157,8 +157,9 @@ end;
 
 comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
 
+/* Definer, as what follows, because the views run it with the rights of whoever reads them. */
 create function module_cache._is_member(role_name name) returns boolean
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -195,7 +196,6 @@ $$;
 
 comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
 
-/* Definer, because the views run it with the rights of whoever reads them. */
 create function module_cache._is_closed(realm_url text, canonical_path text) returns boolean
   language plpgsql stable parallel restricted security definer
   set search_path to pg_catalog, module_cache, pg_temp

@@ -61,7 +61,7 @@ export interface InvalidationRow {
   readonly at: string;
   readonly agoMs: number;
   readonly xid: string;
-  readonly scope: 'module' | 'realm' | 'global';
+  readonly scope: 'module' | 'realm' | 'global' | 'closed';
   readonly realm: string | null;
   readonly named: readonly string[];
   readonly modules: number;
@@ -287,6 +287,7 @@ export const INVALIDATION_COLUMNS: readonly Column<InvalidationRow>[] = [
 function describeNamed({ scope, realm, named, modules }: InvalidationRow): string {
   if (scope === 'global') return 'everything';
   if (scope === 'realm') return `${realm} (all)`;
+  if (scope === 'closed') return `${realm} (made private)`;
   if (named.length === 0) return `${realm} (${count(modules)} importers)`;
   return `${realm}${named[0]}${named.length > 1 ? ', …' : ''}`;
 }

@@ -55,7 +55,7 @@ export interface InvalidationRow {
   readonly id: string;
   readonly at: string;
   readonly xid: string;
-  readonly scope: 'module' | 'realm' | 'global';
+  readonly scope: 'module' | 'realm' | 'global' | 'closed';
   readonly realm: string | null;
   /** The first of what was named. */
   readonly named: readonly string[];

@@ -72,6 +72,7 @@ describe('module-cache doctor', () => {
         'schema',
         'role',
         'tracked tables',
+        'private realms',
         'long transactions',
         'replication',
         'peers',
@@ -251,8 +252,17 @@ describe('module-cache doctor', () => {
       insert into module_cache._generations (key, xid) select 1, pg_current_xact_id() from generate_series(1, 10001);
       delete from module_cache._generations where key = 1;
       select pg_stat_force_next_flush()`);
-    await database.sql`select 1`;
+    await database.sql`insert into module_cache._private_realms values ('https://closed.example/', 'gone', gen_random_uuid())`;
     const { code, of } = await examine(operator.url);
+    expect(of('private realms')).toMatchObject({
+      status: 'pass',
+      figure: '0 realms that this role may read',
+    });
+    expect((await examine(database.url)).of('private realms')).toMatchObject({
+      status: 'warn',
+      figure: 'https://closed.example/ belongs to the role gone, which does not exist',
+    });
+    await database.sql`delete from module_cache._private_realms`;
     expect(of('tracked tables')).toMatchObject({
       status: 'warn',
       figure: 'files: files_2 is tracked row by row',

@@ -9,6 +9,7 @@ import * as http from './guards/http.mjs';
 import * as memory from './guards/memory.mjs';
 import * as operators from './guards/operators.mjs';
 import * as pressure from './guards/pressure.mjs';
+import * as privateRealms from './guards/private-realms.mjs';
 import * as realm from './guards/realm.mjs';
 import * as session from './guards/session.mjs';
 import * as transpile from './guards/transpile.mjs';
@@ -29,6 +30,7 @@ export const allGuards = [
   memory,
   operators,
   pressure,
+  privateRealms,
   realm,
   session,
   transpile,

@@ -85,14 +85,6 @@ test('get and is_current are stable, what writes is volatile and unsafe in paral
   });
 });
 
-test('every table is unlogged, so that no life of them outlives the epoch, but for what is private', async () => {
-  expect(
-    await names(`
-      select relname as name from pg_class
-      where relnamespace = 'module_cache'::regnamespace and relkind = 'r' and relpersistence <> 'u'`),
-  ).toEqual(['_private_realms']);
-});
-
 test('an operator finds the view that she can delete from', async () => {
   const rows = await cache.run(`
     select table_name, is_insertable_into from information_schema.views where table_schema = 'module_cache' order by 1`);

@@ -109,4 +109,22 @@ const trackedTables: Check = {
   },
 };
 
-export const schemaChecks: readonly Check[] = [schema, rights, trackedTables];
+/** As far as this role may see them; those without their role only the owner of the schema sees. */
+const privateRealms: Check = {
+  name: 'private realms',
+  needsSchema: true,
+  async run(patient) {
+    const realms = await askJson<{ realm: string; role: string; hasRole: boolean }[]>(patient, (sql) =>
+      sql`select coalesce(json_agg(json_build_object('realm', p.realm_url, 'role', p.role_name, 'hasRole', p.has_role)), '[]')::text
+        from module_cache.private_realms p`.values(),
+    );
+    const bad = realms.filter(({ hasRole }) => !hasRole);
+    if (bad.length === 0) return pass(`${plural(realms.length, 'realm')} that this role may read`);
+    return warn(
+      bad.map(({ realm, role }) => `${realm} belongs to the role ${role}, which does not exist`).join('; '),
+      'Nobody else can read it: create the role, or call module_cache.close_realm with another one.',
+    );
+  },
+};
+
+export const schemaChecks: readonly Check[] = [schema, rights, trackedTables, privateRealms];

@@ -131,7 +131,7 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
   function wave(row: InvalidationRow, shown: GraphModel): void {
     const isOfRealm = row.realm === shown.realm;
     if (row.scope !== 'module') {
-      if (row.scope === 'realm' && !isOfRealm) return;
+      if (row.scope !== 'global' && !isOfRealm) return;
       const all = shown.paths.map((_, index) => ({ index, distance: 0, through: -1 }));
       for (const { index } of all) kill(index);
       waves.add(all);

@@ -69,6 +69,7 @@ const who = ({ applicationName, role }: InvalidationRow): string =>
 function what({ scope, realm, named, namedCount }: InvalidationRow): string {
   if (scope === 'global') return 'everything';
   if (scope === 'realm') return `the realm ${realm}`;
+  if (scope === 'closed') return `the realm ${realm}, which was made private`;
   const more = namedCount > NAMED ? ` and ${count(namedCount - NAMED)} more` : '';
   return `${named.slice(0, NAMED).join(', ')}${more}`;
 }
