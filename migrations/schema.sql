@@ -1438,6 +1438,22 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._may_depend_on_private(depends_on bigint[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  return exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
+    or exists (
+      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on));
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._may_notify()
  RETURNS boolean
  LANGUAGE sql
@@ -1725,6 +1741,9 @@ CREATE OR REPLACE FUNCTION module_cache._privacy(realm_url text, canonical_path 
  LANGUAGE plpgsql
  STABLE PARALLEL RESTRICTED
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
@@ -1734,10 +1753,15 @@ begin
     perform module_cache._raise('MC006', 'the realm is private', format('realm_url: %L', left(realm_url, 200)),
       'Connect as a member of the role that it belongs to. Who owns the schema module_cache can tell which one that is.');
   end if;
+  is_private := v_private.role_name is not null;
+  is_hidden := false;
+  if depends_on = '{}' or not module_cache._may_depend_on_private(depends_on) then
+    return;
+  end if;
   v_roles := array_remove(
     array(select d.role_name from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)),
     null);
-  is_private := v_private.role_name is not null or v_roles <> '{}';
+  is_private := is_private or v_roles <> '{}';
   is_hidden := exists (select from unnest(v_roles) r (role_name) where not module_cache._is_member(r.role_name));
 end;
 $function$;
@@ -1747,12 +1771,12 @@ CREATE OR REPLACE FUNCTION module_cache._private_dependencies(realm_url text, de
  LANGUAGE plpgsql
  STABLE PARALLEL RESTRICTED
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 begin
-  if not exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
-    and not exists (
-      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on))
-  then
+  if not module_cache._may_depend_on_private(depends_on) then
     return;
   end if;
   return query
@@ -1773,18 +1797,20 @@ CREATE OR REPLACE FUNCTION module_cache._private_realm(url text)
  LANGUAGE plpgsql
  STABLE PARALLEL RESTRICTED
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
 AS $function$
 declare
   v_parts constant text[] := string_to_array(url, '/');
   v_found module_cache._private_realms;
 begin
-  -- Scheme, nothing and host are the first three: any prefix from there on that ends in a slash could be one.
-  select p.* into v_found
-  from module_cache._private_realms p
-  where p.realm_url = any (
-    array(select array_to_string(v_parts[:n], '/') || '/' from generate_series(3, cardinality(v_parts) - 1) n))
-  order by octet_length(p.realm_url) desc
-  limit 1;
+  for v_count in reverse cardinality(v_parts) - 1 .. 3 loop
+    select p.* into v_found
+    from module_cache._private_realms p
+    where p.realm_url = array_to_string(v_parts[:v_count], '/') || '/';
+    exit when found;
+  end loop;
   return v_found;
 end;
 $function$;
@@ -3659,6 +3685,8 @@ comment on function module_cache._is_outdated(uuid,pg_snapshot,bigint,bigint,big
 comment on function module_cache._is_worth_it(uuid,xid8,xid8,interval) is 'False if there is little garbage beside the artifacts that would have to be moved.';
 
 comment on function module_cache._may_be_merge(text) is 'False if the statement whose trigger has this context is certainly no MERGE.';
+
+comment on function module_cache._may_depend_on_private(bigint[]) is 'False if nothing that has these cover keys lies in a private realm, which is so for most artifacts.';
 
 comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 

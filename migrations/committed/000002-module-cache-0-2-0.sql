@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:efaf42e3774e4d1aecaa6314d370680f0ae2ffe3
+--! Hash: sha1:50e2d9f80899108f9673bd79d5ecfbce2f297e77
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -175,21 +175,24 @@ $$;
 comment on function module_cache._is_member(name) is
   'True if the caller has the rights of the role, or of the owner of this schema.';
 
+/* One look for each slash behind the host. A plan is kept for the session, and may be from when the table was small. */
 create function module_cache._private_realm(url text) returns module_cache._private_realms
   language plpgsql stable parallel restricted
   set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
 as $$
 declare
   v_parts constant text[] := string_to_array(url, '/');
   v_found module_cache._private_realms;
 begin
-  -- Scheme, nothing and host are the first three: any prefix from there on that ends in a slash could be one.
-  select p.* into v_found
-  from module_cache._private_realms p
-  where p.realm_url = any (
-    array(select array_to_string(v_parts[:n], '/') || '/' from generate_series(3, cardinality(v_parts) - 1) n))
-  order by octet_length(p.realm_url) desc
-  limit 1;
+  for v_count in reverse cardinality(v_parts) - 1 .. 3 loop
+    select p.* into v_found
+    from module_cache._private_realms p
+    where p.realm_url = array_to_string(v_parts[:v_count], '/') || '/';
+    exit when found;
+  end loop;
   return v_found;
 end;
 $$;
@@ -250,21 +253,35 @@ $$;
 
 comment on function module_cache._visible_keys(text, text[]) is 'Those dependency keys that the caller may see.';
 
-/*
- * The cover keys of an artifact hold every realm that its dependencies lie in, so most artifacts are done with one look.
- * Which realm is the innermost, only the keys themselves tell; and one that could be the index of a private realm is
- * taken for it.
- */
+/* The cover keys of an artifact hold every realm that its dependencies lie in, and the index of one. */
+create function module_cache._may_depend_on_private(depends_on bigint[]) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+begin
+  return exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
+    or exists (
+      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on));
+end;
+$$;
+
+comment on function module_cache._may_depend_on_private(bigint[]) is
+  'False if nothing that has these cover keys lies in a private realm, which is so for most artifacts.';
+
+/* Which realm is the innermost, only the keys themselves tell; one that could be the index of a private realm is taken for it. */
 create function module_cache._private_dependencies(realm_url text, dependency_keys text[], depends_on bigint[])
   returns setof name
   language plpgsql stable parallel restricted
   set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
 as $$
 begin
-  if not exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
-    and not exists (
-      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on))
-  then
+  if not module_cache._may_depend_on_private(depends_on) then
     return;
   end if;
   return query
@@ -292,6 +309,9 @@ create function module_cache._privacy(
   out is_private boolean, out is_hidden boolean)
   language plpgsql stable parallel restricted
   set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
 as $$
 declare
   v_private constant module_cache._private_realms := module_cache._private_realm(realm_url || canonical_path);
@@ -301,10 +321,15 @@ begin
     perform module_cache._raise('MC006', 'the realm is private', format('realm_url: %L', left(realm_url, 200)),
       'Connect as a member of the role that it belongs to. Who owns the schema module_cache can tell which one that is.');
   end if;
+  is_private := v_private.role_name is not null;
+  is_hidden := false;
+  if depends_on = '{}' or not module_cache._may_depend_on_private(depends_on) then
+    return;
+  end if;
   v_roles := array_remove(
     array(select d.role_name from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)),
     null);
-  is_private := v_private.role_name is not null or v_roles <> '{}';
+  is_private := is_private or v_roles <> '{}';
   is_hidden := exists (select from unnest(v_roles) r (role_name) where not module_cache._is_member(r.role_name));
 end;
 $$;
