@@ -4,7 +4,7 @@ import { ModuleCacheError } from '../errors.js';
 import { committedMigrations } from '../schema/files.js';
 import { readInstalledState } from '../schema/history.js';
 import { migrate } from '../schema/migrate.js';
-import { type DatabaseOptions, hasPgVariables, namedUrl } from './database.js';
+import { type DatabaseOptions, hasPgVariables, namedUrl, requireUrl } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
 import type { Report } from './report.js';
 
@@ -38,8 +38,9 @@ export async function openServer(
     onClose,
   }: { name: string; connections: number; report: Report; onClose: OnClose },
 ): Promise<OpenServer> {
-  const { databaseUrl, isEmbedded } = await findDatabase(options, report, onClose);
   const { listenUrl } = options;
+  if (listenUrl !== undefined) requireUrl(listenUrl);
+  const { databaseUrl, isEmbedded } = await findDatabase(options, report, onClose);
   const directUrl = listenUrl ?? databaseUrl;
   const install = () => migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
   const { version } = await install().catch(async (error: unknown) => {
@@ -127,6 +128,7 @@ function withoutPassword(url: string): string {
     parsed.search = '';
     return parsed.href;
   } catch {
+    // With several hosts, which postgres.js understands.
     return 'the given database';
   }
 }
