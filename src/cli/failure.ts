@@ -20,7 +20,7 @@ export function describe(error: unknown): string {
     code === '42501' &&
     /^permission denied for (schema module_cache|view|function) ?/.test(message ?? '')
   ) {
-    return `module-cache: ${message}. This role needs more rights: grant module_cache_operator to it, or connect as another one.`;
+    return `module-cache: ${message}. This role needs more rights: grant module_cache_operator to it (module_cache_writer is enough for warm, invalidate and bench), or connect as another one.`;
   }
   const what = message === undefined || message === '' ? String(code ?? error) : message;
   const values = error instanceof ModuleCacheError && detail !== undefined ? ` (${detail})` : '';

@@ -17,7 +17,7 @@ const program = new Command('module-cache')
   .showHelpAfterError('(run with --help for the options)')
   .addHelpText(
     'afterAll',
-    '\nThe database: --database-url, else DATABASE_URL, else the PG* variables.\nExit codes: 0 done, 1 failed, 2 misuse.',
+    '\nThe database: --database-url, else DATABASE_URL, else the PG* variables.\nExit codes: 0 done, 1 failed, 2 misuse, 130 interrupted.',
   )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 

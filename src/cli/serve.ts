@@ -75,7 +75,9 @@ async function run(
   });
   const { databaseUrl, sql, cache } = server;
   const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
-  cache.events.on('warning', ({ message }) => warn(message));
+  cache.events.on('warning', ({ message, error }) =>
+    warn(error === undefined ? message : `${message}: ${(error as Error).message}`),
+  );
 
   let workers: Workers | undefined;
   const whenCoherent = (xid: string): Promise<number | undefined> =>
