@@ -177,8 +177,20 @@ describe('module-cache', () => {
   test('a database without the schema is named, with the command that installs it', async () => {
     const fresh = await createDatabase({ template: false });
     try {
-      const result = await run(['gc', '--database-url', fresh.url]);
-      expect([result.code, result.stderr]).toEqual([1, expect.stringContaining('module-cache migrate')]);
+      const commands = [
+        ['gc'],
+        ['bench', '--quick'],
+        ['top', '--once'],
+        ['explain', 'https://a.example/', 'a.ts'],
+      ];
+      for (const command of commands) {
+        const result = await run([...command, '--database-url', fresh.url]);
+        expect([command, result.code, result.stderr]).toEqual([
+          command,
+          1,
+          expect.stringMatching(/^module-cache: .*module-cache migrate.*\n$/),
+        ]);
+      }
     } finally {
       await fresh.drop();
     }
