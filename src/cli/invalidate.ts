@@ -30,7 +30,7 @@ export async function invalidateCommand(
       print(JSON.stringify({ token, modules }));
       return;
     }
-    for (const module of modules) print(`${module.realm}${module.path}`);
+    for (const module of modules) print(printable(`${module.realm}${module.path}`));
     print(`${modules.length} modules invalidated`);
   });
 }

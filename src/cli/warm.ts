@@ -4,9 +4,10 @@ import { type WarmProgress, type WarmResult, warmRealm } from '../realm/index.js
 import type { CompileFailure } from '../transpile/index.js';
 import { print } from './database.js';
 import { type ModulesOptions, openModules, settleModules } from './modules.js';
-import { createReport } from './report.js';
+import { createReport, createWarn } from './report.js';
 import { type OnClose, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
+import { printable } from './text.js';
 import { settleTracking } from './tracking.js';
 
 export interface WarmOptions extends ServerOptions, ModulesOptions {
@@ -54,7 +55,7 @@ async function run(
     report,
     onClose,
   });
-  const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
+  const warn = createWarn(report);
   const told = new Set<string>();
   cache.events.on('warning', ({ message, error }) => {
     const text = error === undefined ? message : `${message}: ${(error as Error).message}`;
@@ -117,7 +118,9 @@ function finish(
     );
     for (const { path, line, column, message } of described.slice(0, SHOWN_FAILURES)) {
       print(
-        `  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`,
+        printable(
+          `  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`,
+        ),
       );
     }
     if (described.length > SHOWN_FAILURES)

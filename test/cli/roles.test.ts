@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { startModuleServer } from '../support/serve.js';
+import { cli, startModuleServer } from '../support/serve.js';
+import { until } from '../support/wait.js';
 import { createLogin, type Login, run } from './support/run.js';
 
 /** What roles with the least rights can do, where somebody else has installed the schema with its migrations. */
@@ -43,6 +46,29 @@ test('an operator serves a database that somebody else has migrated', async () =
     expect((await serving?.get('/main.ts'))?.status).toBe(200);
   } finally {
     expect(await server.stop()).toBe(0);
+  }
+});
+
+test('trap: a notification, which any login may send, begins no line of its own and does nothing to a terminal', async () => {
+  const child = spawn(process.execPath, [
+    ...[cli, 'serve', folder, '--port', '0', '--workers', '1', '--no-page'],
+    ...['--database-url', operator.url],
+  ]);
+  const closed = once(child, 'close');
+  let output = '';
+  child.stdout.on('data', (chunk) => {
+    output += chunk;
+  });
+  try {
+    await until(() => output.includes('Ctrl-C'), { timeoutMs: 20_000, what: 'it serves' });
+    await database.sql`select pg_notify('module_cache_invalidated', ${'\x1b]0;title\x07\nserving  /elsewhere'})`;
+    await until(() => output.includes('malformed'), { timeoutMs: 10_000, what: 'the warning' });
+    expect(output).toContain(
+      'malformed notification was ignored: \\x1b]0;title\\x07\\x0aserving  /elsewhere\n',
+    );
+  } finally {
+    child.kill('SIGINT');
+    await closed;
   }
 });
 
