@@ -184,7 +184,8 @@ view artifacts as
     put_xid
    FROM module_cache._artifacts a
   WHERE ((NOT (EXISTS ( SELECT
-           FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path)));
+           FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path)))
+  ORDER BY realm_url, canonical_path, kind, variant;
 
 view claims as
  SELECT date_trunc('milliseconds'::text, (clock_timestamp() - claimed_at)) AS age,
@@ -229,6 +230,7 @@ view invalidations as
            FROM module_cache._epochs e
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
          LIMIT 1))) AND (v.is_open OR (v.canonical_paths <> '{}'::text[]) OR (NOT module_cache._is_closed(i.realm_url, ''::text))))
+  ORDER BY i.xid DESC, i.id DESC
  LIMIT ALL;
 
 view peers as
@@ -292,7 +294,8 @@ view tombstones as
            FROM module_cache._artifacts a
           WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))) AND ((NOT (EXISTS ( SELECT
            FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path))))
-  GROUP BY realm_url, canonical_path;
+  GROUP BY realm_url, canonical_path
+  ORDER BY (max(xid)) DESC, realm_url, canonical_path;
 
 view tracked_tables as
  SELECT source,
@@ -301,7 +304,8 @@ view tracked_tables as
     realm_column,
     tables,
     problem
-   FROM module_cache._tracked_tables() t(source, realm_url, path_column, realm_column, tables, problem);
+   FROM module_cache._tracked_tables() t(source, realm_url, path_column, realm_column, tables, problem)
+  ORDER BY (source)::text;
 
 -- functions
 
@@ -3506,45 +3510,105 @@ CREATE TRIGGER _deleted_artifacts AFTER DELETE ON module_cache._artifacts REFERE
 
 -- comments
 
+comment on column age of view module_cache.claims is 'For how long.';
+
+comment on column application_name of view module_cache.invalidations is 'What the session calls itself.';
+
+comment on column application_name of view module_cache.peers is 'What its dedicated connection calls itself.';
+
 comment on column artifacts of view module_cache.stats is 'Stored, live or dead.';
 
 comment on column backend_pid of table module_cache._peers is 'Of the dedicated connection, which alone writes this row.';
+
+comment on column backend_pid of view module_cache.claims is 'Session of the producer: pg_terminate_backend ends it, and another process takes over.';
+
+comment on column backend_pid of view module_cache.invalidations is 'The session, as pid in pg_stat_activity; it may be over, and its number given to another.';
 
 comment on column backend_pid of view module_cache.peers is 'Session of its dedicated connection, as in pg_stat_activity.';
 
 comment on column behind of view module_cache.peers is 'Transactions of the log that it may not have applied yet: since its last heartbeat but one, or since its last report where the owner of the schema may not see its session.';
 
+comment on column body of view module_cache.artifacts is 'The product itself; of an error what was found out.';
+
 comment on column broadcast of table module_cache._peers is 'notify: it listens; log: it only asks the log, at each heartbeat.';
+
+comment on column bytes of view module_cache.artifacts is 'Size of the body.';
+
+comment on column bytes of view module_cache.peers is 'What they take of its memory.';
+
+comment on column bytes of view module_cache.stats is 'Size of their bodies.';
 
 comment on column canonical_path of table module_cache._generations is 'Null for a realm and for everything.';
 
+comment on column canonical_path of view module_cache.artifacts is 'The module: its path in the realm, with its extension.';
+
+comment on column canonical_path of view module_cache.claims is 'The module: its path in the realm.';
+
+comment on column canonical_path of view module_cache.tombstones is 'The module: its path in the realm.';
+
 comment on column canonical_paths of table module_cache._invalidations is 'Every module of this realm that the invalidation reached, by name or through the fan-out.';
+
+comment on column canonical_paths of view module_cache.invalidations is 'Which modules those are.';
+
+comment on column client_address of view module_cache.invalidations is 'Where the session came from; null through a Unix socket.';
+
+comment on column client_address of view module_cache.peers is 'Where its dedicated connection came from; null through a Unix socket.';
 
 comment on column coalesced of view module_cache.stats is 'Answers that were the work of another caller or process.';
 
+comment on column created_at of view module_cache.artifacts is 'When it was stored.';
+
 comment on column cursor of table module_cache._peers is 'It has applied all invalidations of transactions below, and some of later ones.';
+
+comment on column dependency_keys of view module_cache.artifacts is 'What its producer said it read: modules without their extension, those of other realms with the URL of the realm.';
 
 comment on column depends_on of table module_cache._artifacts is 'Cover keys of what its producer declared; with module, realm and everything they are what it covers.';
 
-comment on column entries of view module_cache.peers is 'Artifacts in its memory, and their bytes.';
+comment on column entries of view module_cache.peers is 'Artifacts in its memory.';
 
 comment on column epoch of table module_cache._invalidations is 'Null if the transaction saw no epoch; such a row counts in any.';
+
+comment on column expires_at of view module_cache.artifacts is 'When it is dead in any case; null for never.';
 
 comment on column failures of view module_cache.stats is 'Productions that threw.';
 
 comment on column generation of table module_cache._artifacts is 'The newest generation of its module that its token had seen; it cannot change while the artifact is live.';
 
+comment on column generation of view module_cache.artifacts is 'The transaction that last invalidated its module by the time it was made; null if none was known.';
+
+comment on column generation of view module_cache.tombstones is 'The transaction that invalidated it last, as xid in the view invalidations.';
+
 comment on column has_role of view module_cache.private_realms is 'False if there is no such role any more: then only the owner of the schema may read it.';
+
+comment on column headers of view module_cache.artifacts is 'What its producer stored beside the body.';
 
 comment on column hit_rate of view module_cache.peers is 'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
 
 comment on column hits of view module_cache.stats is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 
+comment on column host of view module_cache.peers is 'Name of the machine, or container, that it runs on.';
+
 comment on column ignored of table module_cache._invalidations is 'How many of the named paths can name no module.';
+
+comment on column ignored of view module_cache.invalidations is 'How many of the named paths can name no module.';
+
+comment on column invalidated_at of view module_cache.invalidations is 'When it was called; it took effect when its transaction committed.';
+
+comment on column invalidated_at of view module_cache.tombstones is 'When that was; null if the log does not go back that far.';
 
 comment on column invalidations of view module_cache.stats is 'Calls that reached the realm, since the log was last collected; the same for each kind.';
 
 comment on column key of table module_cache._generations is 'Cover key: hash of a module, a realm, or everything.';
+
+comment on column kind of view module_cache.artifacts is 'What was made of it: transpile, definition, or a kind of your own.';
+
+comment on column kind of view module_cache.claims is 'What is made of it: transpile, definition, or a kind of your own.';
+
+comment on column kind of view module_cache.stats is 'transpile, definition, or a kind of your own; null for a realm of which nothing is known but that it was invalidated.';
+
+comment on column l1_hits of view module_cache.stats is 'Answers from the memory of a process.';
+
+comment on column l2_hits of view module_cache.stats is 'Answers from the database.';
 
 comment on column lag of view module_cache.peers is 'How long ago the first of those transactions invalidated; 0 if there is none.';
 
@@ -3554,41 +3618,85 @@ comment on column minute_reads of table module_cache._peers is 'Answers from its
 
 comment on column misses of view module_cache.stats is 'Reads that found nothing live.';
 
+comment on column modules of view module_cache.invalidations is 'How many modules of this realm it reached: those that were named, and all that depend on them. 0 if a realm or everything was cleared.';
+
 comment on column name of table module_cache._peers is 'What the peer says of itself, as all that follows, for operators.';
+
+comment on column name of view module_cache.peers is 'What it calls itself: the option name, or else its application_name.';
 
 comment on column named_paths of table module_cache._invalidations is 'What the caller named.';
 
+comment on column named_paths of view module_cache.invalidations is 'Paths that the caller named.';
+
 comment on column needs of table module_cache._peers is 'The oldest xmin among its cursor and the tokens of its productions; from then on it needs generations and log.';
+
+comment on column path_column of view module_cache.tracked_tables is 'Column with the path of each module.';
+
+comment on column problem of view module_cache.tracked_tables is 'Why changes might be missed, or cost more than they should: call track_table again. Null if all is well.';
+
+comment on column process_id of view module_cache.peers is 'Its process there.';
 
 comment on column producer of view module_cache.claims is 'The peer, or the application_name of a session that is none.';
 
 comment on column production_ms of table module_cache._activity is 'Time that its productions took together.';
 
+comment on column production_ms of view module_cache.stats is 'Time that the productions took together, in ms; null if nothing was reported.';
+
 comment on column productions of view module_cache.stats is 'How often something was produced, which took production_ms together.';
 
 comment on column put_xid of table module_cache._artifacts is 'The transaction that stored this body. Garbage collection leaves it alone.';
 
+comment on column put_xid of view module_cache.artifacts is 'The transaction that stored it.';
+
 comment on column reads of view module_cache.peers is 'Answers from its memory, and questions to the database, in the minute before its last report.';
+
+comment on column realm_column of view module_cache.tracked_tables is 'Column with the realm of each module; null if all are of one.';
 
 comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what is counted apart.';
 
 comment on column realm_url of table module_cache._generations is 'Null for everything.';
 
+comment on column realm_url of view module_cache.artifacts is 'The realm that owns the module: a URL ending in /.';
+
+comment on column realm_url of view module_cache.claims is 'The realm that owns the module: a URL ending in /.';
+
+comment on column realm_url of view module_cache.invalidations is 'Of which realm; null if everything was cleared.';
+
+comment on column realm_url of view module_cache.private_realms is 'Private is all that lies under this URL.';
+
 comment on column realm_url of view module_cache.stats is 'Null for what is beyond the 1,000 realms and kinds that a process counts apart, or the 2,000 of those that are gone.';
 
+comment on column realm_url of view module_cache.tombstones is 'The realm that owns the module: a URL ending in /.';
+
+comment on column realm_url of view module_cache.tracked_tables is 'The realm of its modules; with a realm_column of the rows that have none.';
+
 comment on column rejected of view module_cache.stats is 'Products that put did not store; rejected_by says for which reason.';
+
+comment on column rejected_by of view module_cache.stats is 'How many for each reason of put: stale (invalidated meanwhile), epoch (the database began another life), older, contended (several made the same).';
+
+comment on column role_name of view module_cache.invalidations is 'Role that the session logged in as.';
+
+comment on column role_name of view module_cache.peers is 'Role that its dedicated connection logged in as.';
+
+comment on column role_name of view module_cache.private_realms is 'The role whose members may read it.';
 
 comment on column salt of table module_cache._private_realms is 'Goes into the keys of its claims, which everybody who may log in can see: no name is to be guessed from them.';
 
 comment on column scope of table module_cache._invalidations is 'module, realm or global; closed: a realm that became private, or was made to be forgotten again.';
 
+comment on column scope of view module_cache.invalidations is 'module: modules of a realm; realm: all of a realm; global: everything.';
+
 comment on column server_started_at of table module_cache._epochs is 'The start of the server at which system_identifier was last compared; read on every get, so the comparison is not.';
 
 comment on column silent_for of view module_cache.peers is 'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';
 
+comment on column since of view module_cache.claims is 'Since when.';
+
 comment on column since of view module_cache.peers is 'When it opened its cache.';
 
 comment on column snapshot of table module_cache._artifacts is 'Taken before its sources were read. Garbage collection moves it forward while the artifact is live.';
+
+comment on column source of view module_cache.tracked_tables is 'The table that track_table was called for.';
 
 comment on column stale of table module_cache._activity is 'Products that put did not store, as the other reasons of put beside it.';
 
@@ -3602,11 +3710,21 @@ comment on column tables of view module_cache.tracked_tables is 'The table with 
 
 comment on column uptime_ms of table module_cache._peers is 'Since when its cache is open; its clock may be another one.';
 
+comment on column variant of view module_cache.artifacts is 'What must not be mixed within a kind, such as the fingerprint of the compiler and its options.';
+
+comment on column variant of view module_cache.claims is 'What must not be mixed within a kind, such as the fingerprint of the compiler.';
+
+comment on column version of view module_cache.peers is 'Version of the client that it runs.';
+
 comment on column waiting of view module_cache.claims is 'Peers that have waited for it for more than a second.';
+
+comment on column waiting_peers of view module_cache.claims is 'Which those are.';
 
 comment on column written_by of table module_cache._epochs is 'The xmin of this very row. A restored row was written by another transaction than it says.';
 
 comment on column xid of table module_cache._generations is 'The top-level transaction that invalidated.';
+
+comment on column xid of view module_cache.invalidations is 'The transaction, as explain names it. There may be several rows of one.';
 
 comment on function module_cache._add_activity(uuid,integer,module_cache._activity) is 'Adds to the row of a session, realm and kind, or of all others, if the session has too many.';
 

@@ -24,12 +24,28 @@ select
   a.body,
   a.put_xid
 from module_cache._artifacts a
-where not exists (select from module_cache._private_realms) or not module_cache._is_closed(a.realm_url, a.canonical_path);
+where not exists (select from module_cache._private_realms) or not module_cache._is_closed(a.realm_url, a.canonical_path)
+order by a.realm_url, a.canonical_path, a.kind, a.variant;
 
 comment on view module_cache.artifacts is
   'Every stored artifact. DELETE invalidates: it leaves a tombstone, a generation, a log row and a notification, in the same transaction.';
+comment on column module_cache.artifacts.realm_url is 'The realm that owns the module: a URL ending in /.';
+comment on column module_cache.artifacts.canonical_path is 'The module: its path in the realm, with its extension.';
+comment on column module_cache.artifacts.kind is 'What was made of it: transpile, definition, or a kind of your own.';
+comment on column module_cache.artifacts.variant is
+  'What must not be mixed within a kind, such as the fingerprint of the compiler and its options.';
 comment on column module_cache.artifacts.status is
   'live, error (a live error), or dead: expired, or something that it covers was invalidated.';
+comment on column module_cache.artifacts.generation is
+  'The transaction that last invalidated its module by the time it was made; null if none was known.';
+comment on column module_cache.artifacts.bytes is 'Size of the body.';
+comment on column module_cache.artifacts.created_at is 'When it was stored.';
+comment on column module_cache.artifacts.expires_at is 'When it is dead in any case; null for never.';
+comment on column module_cache.artifacts.dependency_keys is
+  'What its producer said it read: modules without their extension, those of other realms with the URL of the realm.';
+comment on column module_cache.artifacts.headers is 'What its producer stored beside the body.';
+comment on column module_cache.artifacts.body is 'The product itself; of an error what was found out.';
+comment on column module_cache.artifacts.put_xid is 'The transaction that stored it.';
 
 create view module_cache.tombstones with (security_barrier) as
 select
@@ -53,10 +69,15 @@ where g.canonical_path is not null
     from module_cache._artifacts a
     where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
   and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
-group by g.realm_url, g.canonical_path;
+group by g.realm_url, g.canonical_path
+order by max(g.xid) desc, g.realm_url, g.canonical_path;
 
 comment on view module_cache.tombstones is
   'Modules that were invalidated and not produced again: the newest generation that a writer has to have seen.';
+comment on column module_cache.tombstones.realm_url is 'The realm that owns the module: a URL ending in /.';
+comment on column module_cache.tombstones.canonical_path is 'The module: its path in the realm.';
+comment on column module_cache.tombstones.generation is 'The transaction that invalidated it last, as xid in the view invalidations.';
+comment on column module_cache.tombstones.invalidated_at is 'When that was; null if the log does not go back that far.';
 
 create view module_cache.invalidations with (security_barrier) as
 select
@@ -92,11 +113,27 @@ where (i.epoch is null
       where e.xmin = e.written_by and e.server_started_at = pg_postmaster_start_time()
       limit 1))
   and (v.is_open or v.canonical_paths <> '{}' or not module_cache._is_closed(i.realm_url, ''))
+order by i.xid desc, i.id desc
 -- So that nobody, not even its owner, can delete through it.
 limit all;
 
 comment on view module_cache.invalidations is
   'The invalidation log since the last garbage collection: what was named, what it reached, and who did it.';
+comment on column module_cache.invalidations.invalidated_at is 'When it was called; it took effect when its transaction committed.';
+comment on column module_cache.invalidations.xid is 'The transaction, as explain names it. There may be several rows of one.';
+comment on column module_cache.invalidations.scope is
+  'module: modules of a realm; realm: all of a realm; global: everything.';
+comment on column module_cache.invalidations.realm_url is 'Of which realm; null if everything was cleared.';
+comment on column module_cache.invalidations.named_paths is 'Paths that the caller named.';
+comment on column module_cache.invalidations.modules is
+  'How many modules of this realm it reached: those that were named, and all that depend on them. 0 if a realm or everything was cleared.';
+comment on column module_cache.invalidations.canonical_paths is 'Which modules those are.';
+comment on column module_cache.invalidations.ignored is 'How many of the named paths can name no module.';
+comment on column module_cache.invalidations.role_name is 'Role that the session logged in as.';
+comment on column module_cache.invalidations.application_name is 'What the session calls itself.';
+comment on column module_cache.invalidations.client_address is 'Where the session came from; null through a Unix socket.';
+comment on column module_cache.invalidations.backend_pid is
+  'The session, as pid in pg_stat_activity; it may be over, and its number given to another.';
 
 create view module_cache.private_realms with (security_barrier) as
 select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
@@ -106,16 +143,26 @@ order by p.realm_url;
 
 comment on view module_cache.private_realms is
   'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
+comment on column module_cache.private_realms.realm_url is 'Private is all that lies under this URL.';
+comment on column module_cache.private_realms.role_name is 'The role whose members may read it.';
 comment on column module_cache.private_realms.has_role is
   'False if there is no such role any more: then only the owner of the schema may read it.';
 
 create view module_cache.tracked_tables as
 select t.source, t.realm_url, t.path_column, t.realm_column, t.tables, t.problem
-from module_cache._tracked_tables() t;
+from module_cache._tracked_tables() t
+order by t.source::text;
 
 comment on view module_cache.tracked_tables is
   'Tables whose changes invalidate, as their triggers say. A problem is what calling track_table again would mend.';
+comment on column module_cache.tracked_tables.source is 'The table that track_table was called for.';
+comment on column module_cache.tracked_tables.realm_url is
+  'The realm of its modules; with a realm_column of the rows that have none.';
+comment on column module_cache.tracked_tables.path_column is 'Column with the path of each module.';
+comment on column module_cache.tracked_tables.realm_column is 'Column with the realm of each module; null if all are of one.';
 comment on column module_cache.tracked_tables.tables is 'The table with its partitions or children.';
+comment on column module_cache.tracked_tables.problem is
+  'Why changes might be missed, or cost more than they should: call track_table again. Null if all is well.';
 
 /*
  * A peer reports when it has something to say, at most every few seconds, and once a minute if it has not. Where the
@@ -211,6 +258,7 @@ from module_cache._peer_reports() p;
 
 comment on view module_cache.peers is
   'Every process that uses the cache now, as it reported within the last few seconds, or the last minute if it is idle.';
+comment on column module_cache.peers.name is 'What it calls itself: the option name, or else its application_name.';
 comment on column module_cache.peers.status is
   'listening; polling: it asks the log, by choice; silent: its session is there, but it was not heard for three heartbeats and 10 s.';
 comment on column module_cache.peers.behind is
@@ -219,10 +267,18 @@ comment on column module_cache.peers.lag is 'How long ago the first of those tra
 comment on column module_cache.peers.hit_rate is
   'Of its reads in the minute before its last report, percent that its memory answered; null without any.';
 comment on column module_cache.peers.reads is 'Answers from its memory, and questions to the database, in the minute before its last report.';
-comment on column module_cache.peers.entries is 'Artifacts in its memory, and their bytes.';
+comment on column module_cache.peers.entries is 'Artifacts in its memory.';
+comment on column module_cache.peers.bytes is 'What they take of its memory.';
 comment on column module_cache.peers.silent_for is
   'Since its last heartbeat, or since its last report where the owner of the schema may not see its session.';
+comment on column module_cache.peers.version is 'Version of the client that it runs.';
 comment on column module_cache.peers.since is 'When it opened its cache.';
+comment on column module_cache.peers.host is 'Name of the machine, or container, that it runs on.';
+comment on column module_cache.peers.process_id is 'Its process there.';
+comment on column module_cache.peers.role_name is 'Role that its dedicated connection logged in as.';
+comment on column module_cache.peers.application_name is 'What its dedicated connection calls itself.';
+comment on column module_cache.peers.client_address is
+  'Where its dedicated connection came from; null through a Unix socket.';
 comment on column module_cache.peers.backend_pid is 'Session of its dedicated connection, as in pg_stat_activity.';
 
 create function module_cache._named_claims() returns table (
@@ -281,8 +337,17 @@ order by c.claimed_at;
 
 comment on view module_cache.claims is
   'What is being produced now, by whom, and since when: the lock table, with names. The oldest comes first.';
+comment on column module_cache.claims.age is 'For how long.';
 comment on column module_cache.claims.producer is 'The peer, or the application_name of a session that is none.';
+comment on column module_cache.claims.realm_url is 'The realm that owns the module: a URL ending in /.';
+comment on column module_cache.claims.canonical_path is 'The module: its path in the realm.';
 comment on column module_cache.claims.waiting is 'Peers that have waited for it for more than a second.';
+comment on column module_cache.claims.kind is 'What is made of it: transpile, definition, or a kind of your own.';
+comment on column module_cache.claims.variant is 'What must not be mixed within a kind, such as the fingerprint of the compiler.';
+comment on column module_cache.claims.since is 'Since when.';
+comment on column module_cache.claims.backend_pid is
+  'Session of the producer: pg_terminate_backend ends it, and another process takes over.';
+comment on column module_cache.claims.waiting_peers is 'Which those are.';
 
 create function module_cache._counted() returns table (
   realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
@@ -355,7 +420,10 @@ comment on view module_cache.stats is
   'For each realm and kind what is stored, and what all processes, also those that are gone, have reported to have done in this life of the tables.';
 comment on column module_cache.stats.realm_url is
   'Null for what is beyond the 1,000 realms and kinds that a process counts apart, or the 2,000 of those that are gone.';
+comment on column module_cache.stats.kind is
+  'transpile, definition, or a kind of your own; null for a realm of which nothing is known but that it was invalidated.';
 comment on column module_cache.stats.artifacts is 'Stored, live or dead.';
+comment on column module_cache.stats.bytes is 'Size of their bodies.';
 comment on column module_cache.stats.hits is 'Answers from the memory of a process (l1_hits) or from the database (l2_hits).';
 comment on column module_cache.stats.misses is 'Reads that found nothing live.';
 comment on column module_cache.stats.productions is 'How often something was produced, which took production_ms together.';
@@ -364,3 +432,8 @@ comment on column module_cache.stats.rejected is 'Products that put did not stor
 comment on column module_cache.stats.failures is 'Productions that threw.';
 comment on column module_cache.stats.invalidations is
   'Calls that reached the realm, since the log was last collected; the same for each kind.';
+comment on column module_cache.stats.l1_hits is 'Answers from the memory of a process.';
+comment on column module_cache.stats.l2_hits is 'Answers from the database.';
+comment on column module_cache.stats.production_ms is 'Time that the productions took together, in ms; null if nothing was reported.';
+comment on column module_cache.stats.rejected_by is
+  'How many for each reason of put: stale (invalidated meanwhile), epoch (the database began another life), older, contended (several made the same).';

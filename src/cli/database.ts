@@ -1,5 +1,5 @@
 import postgres, { type Sql } from 'postgres';
-import type { ConnectionOptions } from '../connection.js';
+import { type ConnectionOptions, openOwned } from '../connection.js';
 import { ModuleCacheError } from '../errors.js';
 import { createOwnPool } from '../own-pool.js';
 import { openPool, type Pool } from '../pool.js';
@@ -10,9 +10,22 @@ export interface DatabaseOptions {
   json?: boolean;
 }
 
-/** What the user named: the option, DATABASE_URL, or undefined if only PG* variables may tell. */
-export const namedUrl = (options: DatabaseOptions): string | undefined =>
-  options.databaseUrl ?? (process.env.DATABASE_URL || undefined);
+/**
+ * What the user named: the option, DATABASE_URL, or undefined if only PG* variables may tell.
+ *
+ * @throws ModuleCacheError MC107 for what is no URL, without showing it
+ */
+export function namedUrl(options: DatabaseOptions): string | undefined {
+  const url = options.databaseUrl ?? (process.env.DATABASE_URL || undefined);
+  if (url !== undefined) requireUrl(url);
+  return url;
+}
+
+/** @throws ModuleCacheError MC107 for what is no URL, without showing it */
+export function requireUrl(url: string): void {
+  // Connects to nothing until it is asked.
+  openOwned(url, {});
+}
 
 export const hasPgVariables = (): boolean =>
   Boolean(process.env.PGHOST || process.env.PGDATABASE || process.env.PGSERVICE);

@@ -7,7 +7,7 @@ import { schemaChecks } from './doctor/schema.js';
 import { describeServer, serverChecks } from './doctor/server.js';
 import { describe } from './failure.js';
 import { styleFor } from './style.js';
-import { padEnd, printable } from './text.js';
+import { columnsOf, padEnd, printable, wrap } from './text.js';
 
 export interface DoctorOptions extends DatabaseOptions {
   /** Of Postgres itself, if the database URL leads to a pooler. */
@@ -72,6 +72,8 @@ async function reach(
   }
 }
 
+const INDENT = 26;
+const LEAST_TEXT = 30;
 const colours = { pass: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 
 function report(finding: Finding, { json }: DoctorOptions, findings: Finding[]): void {
@@ -79,6 +81,10 @@ function report(finding: Finding, { json }: DoctorOptions, findings: Finding[]):
   if (json) return;
   const style = styleFor(process.stdout);
   const { name, status, figure, advice } = finding;
-  print(`${style(colours[status], status)}  ${padEnd(name, 18)}  ${printable(figure)}`);
-  if (advice !== '') print(`${' '.repeat(26)}${style('dim', '→')} ${advice}`);
+  const columns = Math.max(LEAST_TEXT, columnsOf(process.stdout) - INDENT);
+  const [first = '', ...more] = wrap(printable(figure), columns);
+  print(`${style(colours[status], status)}  ${padEnd(name, 18)}  ${first}`);
+  for (const line of more) print(' '.repeat(INDENT) + line);
+  for (const [index, line] of (advice === '' ? [] : wrap(advice, columns - 2)).entries())
+    print(`${' '.repeat(INDENT)}${index === 0 ? style('dim', '→') : ' '} ${line}`);
 }

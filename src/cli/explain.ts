@@ -2,7 +2,7 @@ import { only } from '../calls.js';
 import { requireArtifactId } from '../keys.js';
 import { type DatabaseOptions, print, withDatabase } from './database.js';
 import { plain, type Style, styleFor } from './style.js';
-import { bytes, padEnd, plural, printable, some } from './text.js';
+import { bytes, columnsOf, padEnd, plural, printable, some, wrap } from './text.js';
 
 /** One row of `module_cache.explain`. */
 export interface Explanation {
@@ -27,6 +27,8 @@ export interface Explanation {
 }
 
 const SHOWN_MODULES = 10;
+const INDENT = 16;
+const LEAST_TEXT = 30;
 
 /** Says why a module is or is not served from the cache. One that was never stored is an answer as well. */
 export async function explainCommand(
@@ -50,7 +52,15 @@ export async function explainCommand(
   );
   const explanations = JSON.parse(only(rows)[0] as string) as Explanation[];
   if (options.json) print(JSON.stringify({ realm: realmUrl, path, artifacts: explanations }));
-  else for (const line of describeModule(realmUrl, path, explanations, styleFor(process.stdout))) print(line);
+  else
+    for (const line of describeModule(
+      realmUrl,
+      path,
+      explanations,
+      styleFor(process.stdout),
+      columnsOf(process.stdout),
+    ))
+      print(line);
 }
 
 const colours = { hit: 'green', error: 'red', tombstone: 'yellow', miss: 'yellow' } as const;
@@ -61,14 +71,18 @@ export function describeModule(
   path: string,
   explanations: readonly Explanation[],
   style: Style = plain,
+  columns = Number.POSITIVE_INFINITY,
 ): string[] {
   const lines = [style('bold', printable(realm + path))];
   for (const explanation of explanations) {
     const { kind, variant, status, reason } = explanation;
     const names = kind === null ? [] : [kind, ...(variant === null || variant === '' ? [] : [variant])];
     lines.push('', ...(names.length === 0 ? [] : [names.map(printable).join(' ')]));
-    lines.push(`  ${style(colours[status], printable(reason))}`);
-    for (const [title, text] of detailsOf(explanation)) lines.push(`  ${padEnd(title, 13)} ${text}`);
+    for (const line of wrap(printable(reason), columns - 2)) lines.push(`  ${style(colours[status], line)}`);
+    for (const [title, text] of detailsOf(explanation)) {
+      const [first = '', ...more] = wrap(text, Math.max(LEAST_TEXT, columns - INDENT));
+      lines.push(`  ${padEnd(title, 13)} ${first}`, ...more.map((line) => ' '.repeat(INDENT) + line));
+    }
   }
   return lines;
 }

@@ -6,6 +6,9 @@ export function fail(error: unknown): never {
   process.exit(1);
 }
 
+/** A schema, a table or view, a function, a column that is not there. */
+const NO_SCHEMA: readonly string[] = ['3F000', '42P01', '42883', '42703'];
+
 export function describe(error: unknown): string {
   const { message, detail, hint, code } = error as {
     message?: string;
@@ -20,7 +23,10 @@ export function describe(error: unknown): string {
     code === '42501' &&
     /^permission denied for (schema module_cache|view|function) ?/.test(message ?? '')
   ) {
-    return `module-cache: ${message}. This role needs more rights: grant module_cache_operator to it, or connect as another one.`;
+    return `module-cache: ${message}. This role needs more rights: grant module_cache_operator to it (module_cache_writer is enough for warm, invalidate and bench), or connect as another one.`;
+  }
+  if (NO_SCHEMA.includes(code ?? '') && message?.includes('module_cache')) {
+    return `module-cache: the database has no module_cache schema with what this command needs (${message}). Install or upgrade it with: module-cache migrate`;
   }
   const what = message === undefined || message === '' ? String(code ?? error) : message;
   const values = error instanceof ModuleCacheError && detail !== undefined ? ` (${detail})` : '';

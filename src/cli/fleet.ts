@@ -120,6 +120,8 @@ export interface Sample extends Fleet {
     readonly pid: number;
     readonly application: string;
   } | null;
+  /** Whether there are transactions of other roles that this one may not look at. */
+  readonly hiddenTransactions: boolean;
 }
 
 const RATE_SECONDS = 10;
@@ -150,7 +152,12 @@ export async function readSample(sql: Sql): Promise<Sample> {
         from pg_stat_activity t
         where t.xact_start is not null and t.pid <> pg_backend_pid() and t.backend_type = 'client backend'
         order by t.xact_start
-        limit 1))::text`)
+        limit 1),
+      'hiddenTransactions', exists (
+        select
+        from pg_stat_activity t
+        where t.datid is not null and t.xact_start is null
+          and (t.backend_xid is not null or t.backend_xmin is not null)))::text`)
     .values();
   return JSON.parse(only(rows)[0] as string);
 }

@@ -1,7 +1,7 @@
 import * as calls from '../calls.js';
-import { isText, requireRealm } from '../keys.js';
+import { isText, normalizePath, requireRealm } from '../keys.js';
 import { type DatabaseOptions, print, withDatabase } from './database.js';
-import { plural, printable } from './text.js';
+import { plural, printable, some } from './text.js';
 
 interface InvalidateOptions extends DatabaseOptions {
   dryRun?: boolean;
@@ -26,12 +26,14 @@ export async function invalidateCommand(
       return;
     }
     const { token, modules } = await database.run((sql) => calls.invalidate(sql, realmUrl, paths));
+    const ignored = ignoredOf(realmUrl, paths);
     if (options.json) {
-      print(JSON.stringify({ token, modules }));
+      print(JSON.stringify({ token, modules, ignored }));
       return;
     }
-    for (const module of modules) print(`${module.realm}${module.path}`);
-    print(`${modules.length} modules invalidated`);
+    for (const module of modules) print(printable(`${module.realm}${module.path}`));
+    print(`${plural(modules.length, 'module')} invalidated`);
+    printIgnored(ignored);
   });
 }
 
@@ -45,12 +47,22 @@ async function dryRun(realm: string, paths: readonly string[], options: Database
     .filter((module) => !left.has(String(module)))
     .map(([realmUrl, path]) => ({ realm: realmUrl, path }));
   if (options.json) {
-    print(JSON.stringify({ dryRun: true, realm, modules }));
+    print(JSON.stringify({ dryRun: true, realm, modules, ignored: ignoredOf(realm, paths) }));
     return;
   }
   for (const module of modules) print(printable(`${module.realm}${module.path}`));
   const stored = paths.length === 0 ? ' stored in the cache' : '';
   print(`${plural(modules.length, 'module')}${stored} would be invalidated; nothing was changed`);
+  printIgnored(ignoredOf(realm, paths));
+}
+
+/** The database ignores and counts what can name no module, for the sake of whose transaction it is; a person is told. */
+const ignoredOf = (realm: string, paths: readonly string[]): string[] =>
+  paths.filter((path) => normalizePath(realm, path) === null);
+
+function printIgnored(ignored: readonly string[]): void {
+  if (ignored.length > 0)
+    print(`ignored, because no module can be called so: ${some(ignored, ignored.length)}`);
 }
 
 /**

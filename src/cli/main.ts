@@ -3,6 +3,9 @@ import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError } from 'commander';
 import { fail } from './failure.js';
 import { addOperatorCommands } from './operate.js';
+import { hideSecrets } from './title.js';
+
+hideSecrets(process.argv.slice(2));
 
 const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   version: string;
@@ -14,7 +17,7 @@ const program = new Command('module-cache')
   .showHelpAfterError('(run with --help for the options)')
   .addHelpText(
     'afterAll',
-    '\nThe database: --database-url, else DATABASE_URL, else the PG* variables. Exit codes: 0 done, 1 failed, 2 misuse.',
+    '\nThe database: --database-url, else DATABASE_URL, else the PG* variables.\nExit codes: 0 done, 1 failed, 2 misuse, 130 interrupted.',
   )
   .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2));
 
@@ -44,7 +47,7 @@ const withModules = (command: Command): Command =>
     .option(...json)
     .addHelpText(
       'after',
-      "\nWithout a database URL a real Postgres is started in the user's cache folder, and kept for next time.",
+      "\nWithout a database URL a real Postgres is started in the user's cache folder,\nand kept for next time.",
     );
 
 withModules(

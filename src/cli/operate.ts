@@ -35,7 +35,7 @@ export function addOperatorCommands(program: Command): void {
     .option('--json', 'print a machine-readable line each time')
     .addHelpText(
       'after',
-      '\nKeys: 1-4 or --view: peers, realms, what is being produced, the latest invalidations; s, left and right: sort by\nanother column; r: reverse; /: filter, Esc clears it; p: pause; up, down and pages: scroll; q or Ctrl-C: quit.',
+      '\nKeys: 1-4 or --view: peers, realms, what is being produced, the latest\ninvalidations; s, left and right: sort by another column; r: reverse;\n/: filter, Esc clears it; p: pause; up, down and pages: scroll;\nq or Ctrl-C: quit.',
     )
     .action(async (options) => {
       const { topCommand } = await import('./top.js');

@@ -10,11 +10,12 @@ import {
   type TablePlace,
 } from './modules.js';
 import { PAGE_PATH, type PageConfig, type PageOptions, settlePage } from './page.js';
-import { createReport, type Report } from './report.js';
+import { createReport, createWarn, type Report } from './report.js';
 import { createFleetMetrics, metricsPathOf } from './serve-metrics.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
+import { printable } from './text.js';
 import { settleTracking } from './tracking.js';
 import { startWorkers, type Workers } from './workers.js';
 
@@ -74,8 +75,10 @@ async function run(
     onClose,
   });
   const { databaseUrl, sql, cache } = server;
-  const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
-  cache.events.on('warning', ({ message }) => warn(message));
+  const warn = createWarn(report);
+  cache.events.on('warning', ({ message, error }) =>
+    warn(error === undefined ? message : `${message}: ${(error as Error).message}`),
+  );
 
   let workers: Workers | undefined;
   const whenCoherent = (xid: string): Promise<number | undefined> =>
@@ -271,10 +274,10 @@ function reportChange(report: Report, { changed, modules, ms, coherentMs }: Chan
 
 function shortened(paths: readonly string[]): string {
   const more = paths.length > SHOWN_MODULES ? `, and ${paths.length - SHOWN_MODULES} more` : '';
-  return paths.slice(0, SHOWN_MODULES).join(', ') + more;
+  return paths.slice(0, SHOWN_MODULES).map(printable).join(', ') + more;
 }
 
 function reportClear(report: Report, realm: string, coherentMs: number | null): void {
   const coherence = coherentMs === null ? '' : `, all processes coherent after ${coherentMs.toFixed(1)} ms`;
-  report('cleared', { at: now(), realm, coherentMs }, `cleared  ${realm}${coherence}`);
+  report('cleared', { at: now(), realm, coherentMs }, `cleared  ${printable(realm)}${coherence}`);
 }

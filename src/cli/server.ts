@@ -4,7 +4,8 @@ import { ModuleCacheError } from '../errors.js';
 import { committedMigrations } from '../schema/files.js';
 import { readInstalledState } from '../schema/history.js';
 import { migrate } from '../schema/migrate.js';
-import { type DatabaseOptions, hasPgVariables, namedUrl } from './database.js';
+import { readSchemaStatus } from '../schema/status.js';
+import { type DatabaseOptions, hasPgVariables, namedUrl, requireUrl } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
 import type { Report } from './report.js';
 
@@ -38,11 +39,14 @@ export async function openServer(
     onClose,
   }: { name: string; connections: number; report: Report; onClose: OnClose },
 ): Promise<OpenServer> {
-  const { databaseUrl, isEmbedded } = await findDatabase(options, report, onClose);
   const { listenUrl } = options;
+  if (listenUrl !== undefined) requireUrl(listenUrl);
+  const { databaseUrl, isEmbedded } = await findDatabase(options, report, onClose);
   const directUrl = listenUrl ?? databaseUrl;
   const install = () => migrate(directUrl === undefined ? {} : { databaseUrl: directUrl });
   const { version } = await install().catch(async (error: unknown) => {
+    if ((error as { code?: string }).code === NOT_ALLOWED)
+      return settleForInstalled(directUrl, error, report);
     if (!isEmbedded || !(await removeOtherBuild(databaseUrl as string))) throw error;
     const message = 'the embedded Postgres had the schema of another build, which was replaced';
     report('warning', { message }, `warning: ${message}`);
@@ -63,6 +67,23 @@ export async function openServer(
   }).catch(pointToOption);
   onClose(() => cache.close());
   return { databaseUrl, sql, cache, schemaVersion: version };
+}
+
+const NOT_ALLOWED = '42501';
+
+/** Who serves needs no right to install anything, where what is installed works. */
+async function settleForInstalled(
+  url: string | undefined,
+  error: unknown,
+  report: Report,
+): Promise<{ version: string }> {
+  const { version, client, compatible, pending } = await readSchemaStatus(url);
+  if (version === null || !compatible) throw error;
+  if (pending) {
+    const message = `the schema is ${version}, and this role may not upgrade it to ${client}: "module-cache status" names the way`;
+    report('warning', { message }, `warning: ${message}`);
+  }
+  return { version };
 }
 
 /** The option of the command line instead of the client's. */
@@ -127,6 +148,7 @@ function withoutPassword(url: string): string {
     parsed.search = '';
     return parsed.href;
   } catch {
+    // With several hosts, which postgres.js understands.
     return 'the given database';
   }
 }

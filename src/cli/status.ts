@@ -2,7 +2,7 @@ import { readSchemaStatus, type SchemaStatus } from '../schema/status.js';
 import { type DatabaseOptions, namedUrl, openQuestions, print } from './database.js';
 import { CLAIM_COLUMNS, describeStatuses, type Fleet, PEER_COLUMNS, readFleet, storedOf } from './fleet.js';
 import { type Style, styleFor } from './style.js';
-import { bytes, duration, plural, table } from './text.js';
+import { bytes, columnsOf, duration, plural, table } from './text.js';
 
 /** A claim that has lasted this long is worth a look, in ms. */
 const OLD_CLAIM_MS = 10_000;
@@ -76,7 +76,7 @@ function describeFleet(fleet: Fleet | string, style: Style): string[] {
   if (typeof fleet === 'string') return [`fleet    not shown: ${fleet}`];
   const stored = storedOf(fleet.realms);
   const old = fleet.claims.filter(isOld);
-  const width = process.stdout.isTTY ? process.stdout.columns : Number.POSITIVE_INFINITY;
+  const width = columnsOf(process.stdout);
   const [head = '', ...peers] = table(PEER_COLUMNS, fleet.peers, width);
   const lines = [
     `stored   ${plural(stored.count, 'artifact')}, ${bytes(stored.bytes)}`,

@@ -36,6 +36,22 @@ const pad = (text: string, columns: number): string => ' '.repeat(Math.max(0, co
 export const padEnd = (text: string, columns: number): string => text + pad(text, columns);
 export const padStart = (text: string, columns: number): string => pad(text, columns) + text;
 
+/** The same text in lines of at most so many columns, broken at spaces; what has none is not broken. */
+export function wrap(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && stringWidth(last) + 1 + stringWidth(word) <= columns)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** How wide a terminal is; what goes elsewhere is not cut or broken. */
+export const columnsOf = ({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number =>
+  isTTY === true && columns !== undefined && columns > 0 ? columns : Number.POSITIVE_INFINITY;
+
 export interface Column<Row> {
   readonly title: string;
   /** Numbers stand on the right. */

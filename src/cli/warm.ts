@@ -4,9 +4,10 @@ import { type WarmProgress, type WarmResult, warmRealm } from '../realm/index.js
 import type { CompileFailure } from '../transpile/index.js';
 import { print } from './database.js';
 import { type ModulesOptions, openModules, settleModules } from './modules.js';
-import { createReport } from './report.js';
+import { createReport, createWarn } from './report.js';
 import { type OnClose, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
+import { printable } from './text.js';
 import { settleTracking } from './tracking.js';
 
 export interface WarmOptions extends ServerOptions, ModulesOptions {
@@ -54,7 +55,18 @@ async function run(
     report,
     onClose,
   });
-  const warn = (message: string): void => report('warning', { message }, `warning: ${message}`);
+  const warn = createWarn(report);
+  const told = new Set<string>();
+  cache.events.on('warning', ({ message, error }) => {
+    const text = error === undefined ? message : `${message}: ${(error as Error).message}`;
+    // One cause, such as a right that is missing, concerns every module.
+    if (!told.has(text)) warn(text);
+    told.add(text);
+  });
+  let unstored = 0;
+  cache.events.on('produced', ({ reason }) => {
+    if (reason === 'failed' || reason === 'away') unstored += 1;
+  });
   // As `serve` does, because both have to mean the same realm.
   const config =
     'folder' in named.place
@@ -75,7 +87,7 @@ async function run(
       },
     });
     progress.end();
-    return finish(result, options, performance.now() - began);
+    return finish(result, unstored, options, performance.now() - began);
   } catch (error) {
     progress.end();
     if (!stop.aborted) throw error;
@@ -85,27 +97,36 @@ async function run(
   }
 }
 
-function finish({ failures, ...counts }: WarmResult, { json, strict }: WarmOptions, ms: number): number {
+function finish(
+  { failures, ...counts }: WarmResult,
+  unstored: number,
+  { json, strict }: WarmOptions,
+  ms: number,
+): number {
   const described = failures.map(({ path, body }) => {
     const { line, column, message } = JSON.parse(body) as CompileFailure;
     return { path, line, column, message };
   });
-  if (json) print(JSON.stringify({ event: 'warmed', ...counts, failures: described, ms: Math.round(ms) }));
+  if (json)
+    print(JSON.stringify({ event: 'warmed', ...counts, unstored, failures: described, ms: Math.round(ms) }));
   else {
     const { total, produced, coalesced, present, gone } = counts;
     print(
       `${total} modules in ${(ms / 1000).toFixed(1)} s: ${produced} compiled, ${present} were there` +
+        (unstored === 0 ? '' : `, ${unstored} of them not stored`) +
         `${coalesced === 0 ? '' : `, ${coalesced} compiled by others meanwhile`}${gone === 0 ? '' : `, ${gone} deleted meanwhile`}`,
     );
     for (const { path, line, column, message } of described.slice(0, SHOWN_FAILURES)) {
       print(
-        `  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`,
+        printable(
+          `  does not compile: ${[path, line, column].filter((part) => part !== null).join(':')}: ${message}`,
+        ),
       );
     }
     if (described.length > SHOWN_FAILURES)
       print(`  and ${described.length - SHOWN_FAILURES} more do not compile`);
   }
-  return strict === true && failures.length > 0 ? 1 : 0;
+  return unstored > 0 || (strict === true && failures.length > 0) ? 1 : 0;
 }
 
 interface ProgressView {

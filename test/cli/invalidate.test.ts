@@ -50,6 +50,21 @@ describe('module-cache invalidate --dry-run', () => {
     expect(await observer.heard()).toEqual([]);
   });
 
+  test('a path that can name no module is told, by the real thing as well', async () => {
+    const tried = await dryRun(database.url, 'alone.ts', '../up.ts');
+    expect([tried.code, tried.stdout]).toEqual([0, expect.stringMatching(/ignored, .*: \.\.\/up\.ts\n$/)]);
+    const args = ['invalidate', REALM, '../up.ts', '--database-url', database.url];
+    const done = await run(args);
+    expect([done.code, done.stdout]).toEqual([
+      0,
+      '0 modules invalidated\nignored, because no module can be called so: ../up.ts\n',
+    ]);
+    expect(JSON.parse((await run([...args, '--json'])).stdout)).toMatchObject({
+      modules: [],
+      ignored: ['../up.ts'],
+    });
+  });
+
   test('of a realm: what is stored of it, and what of other realms depends on it', async () => {
     const before = await state();
     const { stdout } = await dryRun(database.url);

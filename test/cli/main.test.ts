@@ -161,17 +161,36 @@ describe('module-cache', () => {
       'cannot be reached',
     ],
     ['a folder that is not there', ['serve', '/none/at/all'], 'not a folder'],
+    ...['status', 'migrate', 'gc', 'uninstall', 'doctor', 'warm .'].map((command) => [
+      `${command} with a URL that is none`,
+      [...command.split(' '), '--database-url', 'postgres://app:sec#ret@127.0.0.1/app'],
+      'special characters percent-encoded',
+    ]),
+    ['a second URL that is none', ['serve', '.', '--listen-url', 'postgres://app:sec#ret@db'], 'is no URL'],
   ])('%s: one clear line, and exit 1', async (_, args, message) => {
     const result = await run(args as string[], { DATABASE_URL: database.url });
     expect([result.code, result.stderr]).toEqual([1, expect.stringContaining(message as string)]);
     expect(result.stderr.trim().split('\n')).toHaveLength(1);
+    expect(result.stdout + result.stderr).not.toMatch(/sec#|ret@/);
   });
 
   test('a database without the schema is named, with the command that installs it', async () => {
     const fresh = await createDatabase({ template: false });
     try {
-      const result = await run(['gc', '--database-url', fresh.url]);
-      expect([result.code, result.stderr]).toEqual([1, expect.stringContaining('module-cache migrate')]);
+      const commands = [
+        ['gc'],
+        ['bench', '--quick'],
+        ['top', '--once'],
+        ['explain', 'https://a.example/', 'a.ts'],
+      ];
+      for (const command of commands) {
+        const result = await run([...command, '--database-url', fresh.url]);
+        expect([command, result.code, result.stderr]).toEqual([
+          command,
+          1,
+          expect.stringMatching(/^module-cache: .*module-cache migrate.*\n$/),
+        ]);
+      }
     } finally {
       await fresh.drop();
     }

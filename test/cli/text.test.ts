@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
+import { describeModule } from '../../src/cli/explain.js';
 import { plain, styleFor } from '../../src/cli/style.js';
-import { bytes, cut, duration, padStart, printable, some, table } from '../../src/cli/text.js';
+import { bytes, cut, duration, padStart, printable, some, table, wrap } from '../../src/cli/text.js';
 
 describe('figures and tables for people', () => {
   test.each([
@@ -75,4 +76,42 @@ describe('figures and tables for people', () => {
     expect(style('red', 'text')).toBe(expected ? '\x1b[31mtext\x1b[39m' : 'text');
     expect(plain('red', 'text')).toBe('text');
   });
+});
+
+test('sentences are broken between words, where there is a terminal whose columns end', () => {
+  expect(wrap('a session that is over', 10)).toEqual(['a session', 'that is', 'over']);
+  expect(wrap('models/a-long-name.ts is', 8)).toEqual(['models/a-long-name.ts', 'is']);
+  expect(wrap('ägypten 東京 tokyo', 12)).toEqual(['ägypten 東京', 'tokyo']);
+  expect(wrap('as it is', Number.POSITIVE_INFINITY)).toEqual(['as it is']);
+});
+
+test('what explain says fits into the columns of a terminal', () => {
+  const reason =
+    'miss: invalidated 3 s ago by transaction 812 of role app from psql at 127.0.0.1, through models/person.ts, models/base.ts';
+  const lines = describeModule(
+    'https://app.example/',
+    'app.ts',
+    [
+      {
+        ...{
+          kind: 'transpile',
+          variant: '',
+          status: 'tombstone',
+          reason,
+          through: [],
+          invalidatedAt: '2026-11-22',
+        },
+        ...{ xid: '812', role: 'app', application: 'psql', clientAddress: '127.0.0.1', backendPid: 4711 },
+        ...{
+          dependencies: Array.from({ length: 9 }, (_, index) => `models/module-${index}`),
+          dependents: [],
+        },
+        ...{ createdAt: null, expiresAt: null, bytes: null },
+      },
+    ],
+    plain,
+    80,
+  );
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(80);
+  expect(lines.join(' ').replace(/ +/g, ' ')).toContain(reason);
 });

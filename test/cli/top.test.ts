@@ -80,6 +80,7 @@ const sample: Sample = {
     invalidations: [invalidation],
   },
   oldestTransaction: { ageMs: 3_000, pid: 42, application: 'psql' },
+  hiddenTransactions: false,
 };
 const size = { columns: 100, rows: 24 };
 const plain: Style = (_, text) => text;
@@ -107,6 +108,11 @@ describe('what top draws', () => {
     expect(figures).toBe('peers 3 (2 listening, 1 silent)   hits 66.0 %   invalidations 1.3/s');
     expect(more).toBe('producing 1 (longest 3.2 s)   queue 0.1 %   oldest transaction 3.0 s (psql 42)');
     expect(views).toContain('[1 peers]');
+  });
+
+  test('that there is no old transaction is not said of those that this role cannot see', () => {
+    const [, , figures] = screen(startState(), { oldestTransaction: null, hiddenTransactions: true });
+    expect(figures).toMatch(/oldest transaction - \(others hidden: pg_read_all_stats\)$/);
   });
 
   test('keys 1 to 4 switch the views', () => {

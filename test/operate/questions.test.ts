@@ -1,6 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import postgres, { type Sql } from 'postgres';
+import { createLogin, type Login } from '../cli/support/run.js';
 import { startProxy, type TcpProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Child, startChild } from '../support/process.js';
@@ -33,6 +35,9 @@ function hasPsql(): boolean {
 }
 
 let database: TestDatabase;
+/** With no other rights than those of module_cache_operator. */
+let login: Login;
+let operator: Sql;
 let proxy: TcpProxy;
 const workers: Child<Message>[] = [];
 
@@ -43,7 +48,7 @@ function psql(query: string): Promise<string> {
       '-P',
       look,
     ]);
-    const args = ['-X', '-q', ...looks, '-v', 'ON_ERROR_STOP=1', database.url];
+    const args = ['-X', '-q', ...looks, '-v', 'ON_ERROR_STOP=1', login.url];
     const child = spawn('psql', args, { env: { ...process.env, PGAPPNAME: 'psql' } });
     let output = '';
     let errors = '';
@@ -63,7 +68,7 @@ function psql(query: string): Promise<string> {
 }
 
 const asked = async <Row>(query: string): Promise<Row[]> =>
-  (await database.sql.unsafe(query.replace(/\\gx/, ''))) as unknown as Row[];
+  (await operator.unsafe(query.replace(/\\gx/, ''))) as unknown as Row[];
 
 async function startWorker(name: string, listenUrl: string): Promise<Child<Message>> {
   const worker = startChild<Message>(WORKER, { args: [name, database.url, listenUrl] });
@@ -82,6 +87,8 @@ const peers = () => asked<PeerRow>('select * from module_cache.peers');
 
 beforeAll(async () => {
   database = await createDatabase();
+  login = await createLogin(database, 'operator');
+  operator = postgres(login.url, { max: 1 });
   proxy = await startProxy(database.url);
   const [first, second, third] = await Promise.all(
     [1, 2, 3].map((n) => startWorker(`web ${n}`, database.url)),
@@ -146,6 +153,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await Promise.all(workers.map((worker) => worker.kill('SIGKILL')));
   await proxy.close();
+  await operator.end();
+  await login.drop();
   await database.drop();
 });
 

@@ -305,8 +305,8 @@ const guards: [string, Guard, string[]][] = [
     'artifacts',
     {
       file: '150',
-      text: ' or not module_cache._is_closed(a.realm_url, a.canonical_path);',
-      without: ' or true;',
+      text: ' or not module_cache._is_closed(a.realm_url, a.canonical_path)',
+      without: ' or true',
     },
     ['artifacts', 'artifacts, to a function'],
   ],

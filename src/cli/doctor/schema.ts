@@ -50,6 +50,7 @@ interface Rights {
   readonly reads: boolean;
   readonly writes: boolean;
   readonly operates: boolean;
+  readonly invalidates: boolean;
 }
 
 const rights: Check = {
@@ -57,14 +58,17 @@ const rights: Check = {
   needsSchema: true,
   async run(patient) {
     // By the catalog: a name that leads into the schema would be refused to who may not use it.
-    const { role, superuser, usage, reads, writes, operates } = await askJson<Rights>(patient, (sql) =>
-      sql`select json_build_object(
+    const { role, superuser, usage, reads, writes, operates, invalidates } = await askJson<Rights>(
+      patient,
+      (sql) =>
+        sql`select json_build_object(
           'role', current_user,
           'superuser', (select rolsuper from pg_roles where rolname = current_user),
           'usage', has_schema_privilege(n.oid, 'usage'),
           'reads', coalesce(bool_or(has_function_privilege(p.oid, 'execute')) filter (where p.proname = 'get'), false),
           'writes', coalesce(bool_or(has_function_privilege(p.oid, 'execute')) filter (where p.proname = 'put'), false),
-          'operates', coalesce(bool_or(has_function_privilege(p.oid, 'execute')) filter (where p.proname = 'clear_all'), false))::text
+          'operates', coalesce(bool_or(has_function_privilege(p.oid, 'execute')) filter (where p.proname = 'clear_all'), false),
+          'invalidates', coalesce(bool_or(has_function_privilege(p.oid, 'execute')) filter (where p.proname = 'invalidate'), false))::text
         from pg_namespace n
         left join pg_proc p on p.pronamespace = n.oid
         where n.nspname = 'module_cache'
@@ -81,6 +85,8 @@ const rights: Check = {
           ? 'as module_cache_writer'
           : 'as module_cache_reader';
     const figure = `${role} may ${may.join(', ') || 'do nothing'}${may.length === 0 ? '' : ` (${effective})`}`;
+    if (may.length === 0 && usage && invalidates)
+      return pass(`${role} may invalidate in its transactions, and nothing else`);
     if (may.length === 0)
       return fail(figure, `Grant it a role: grant module_cache_writer to "${role.replaceAll('"', '""')}"`);
     return may.length === 1

@@ -87,7 +87,16 @@ function renderHeader(
   columns: number,
   style: Style,
 ): string[] {
-  const { at, database, server, peers, claims, queue, oldestTransaction: oldest } = sample;
+  const {
+    at,
+    database,
+    server,
+    peers,
+    claims,
+    queue,
+    oldestTransaction: oldest,
+    hiddenTransactions,
+  } = sample;
   const time = at.slice(0, 19).replace('T', ' ');
   const paused = state.isPaused ? '   paused' : '';
   const title = `module-cache top${paused}   ${time}, every ${duration(intervalMs)}   ${printable(database)} on PostgreSQL ${server}`;
@@ -101,7 +110,8 @@ function renderHeader(
   const load = [
     `producing ${claims.length}${claims.length === 0 ? '' : ` (longest ${duration(longest)})`}`,
     `queue ${percent(queue * 100)}`,
-    `oldest transaction ${oldest === null ? '-' : `${duration(oldest.ageMs)} (${printable(oldest.application || 'session')} ${oldest.pid})`}`,
+    `oldest transaction ${oldest === null ? '-' : `${duration(oldest.ageMs)} (${printable(oldest.application || 'session')} ${oldest.pid})`}` +
+      (hiddenTransactions ? ' (others hidden: pg_read_all_stats)' : ''),
   ];
   const isAlarming =
     queue >= QUEUE_FILLING ||
