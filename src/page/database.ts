@@ -176,11 +176,20 @@ export function createPageDatabase(connection: Connection): PageDatabase {
           (sql) => sql`
             select coalesce(json_agg(a), '[]')::text as json
             from (
-              select canonical_path as path, status, dependency_keys as dependencies
-              from module_cache.artifacts
-              where realm_url = ${realm}
-              order by canonical_path
-              limit ${limit}) a`,
+              select p.path, s.status, s.dependencies
+              from (
+                select canonical_path as path, kind, variant
+                from module_cache.artifacts
+                where realm_url = ${realm}
+                order by canonical_path, kind, variant
+                limit ${limit}) p
+              cross join lateral (
+                -- Whether it is live takes long, and is asked only of those, one by one.
+                select o.status, o.dependency_keys as dependencies
+                from module_cache.artifacts o
+                where (o.realm_url, o.canonical_path, o.kind, o.variant) = (${realm}, p.path, p.kind, p.variant)
+                offset 0) s
+              order by p.path, p.kind, p.variant) a`,
         ),
       ),
     explain: (realm, path) =>
