@@ -165,11 +165,7 @@ view artifacts as
     canonical_path,
     kind,
     variant,
-        CASE
-            WHEN (NOT module_cache._is_live(a.*)) THEN 'dead'::text
-            WHEN is_error THEN 'error'::text
-            ELSE 'live'::text
-        END AS status,
+    (module_cache._status(realm_url, canonical_path, kind, variant) COLLATE "default") AS status,
     generation,
     octet_length(body) AS bytes,
     created_at,
@@ -292,7 +288,7 @@ view tombstones as
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
          LIMIT 1))) AND (NOT (EXISTS ( SELECT
            FROM module_cache._artifacts a
-          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))) AND ((NOT (EXISTS ( SELECT
+          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND (module_cache._status(a.realm_url, a.canonical_path, a.kind, a.variant) = ANY (ARRAY['live'::text, 'error'::text])))))) AND ((NOT (EXISTS ( SELECT
            FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path))))
   GROUP BY realm_url, canonical_path
   ORDER BY (max(xid)) DESC, realm_url, canonical_path;
@@ -1302,7 +1298,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._is_live(artifact module_cache._artifacts)
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE PARALLEL SAFE SECURITY DEFINER
+ STABLE PARALLEL SAFE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
@@ -2233,6 +2229,26 @@ BEGIN ATOMIC
       JOIN pg_namespace n ON ((n.oid = c.relnamespace)))
    GROUP BY c.oid, n.nspname, c.relname, c.relkind, c.relowner;
 END;
+
+CREATE OR REPLACE FUNCTION module_cache._status(realm_url text, canonical_path text, kind text, variant text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+AS $function$
+begin
+  return (
+    select case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end
+    from module_cache._artifacts a
+    where a.realm_url = _status.realm_url collate "C"
+      and a.canonical_path = _status.canonical_path collate "C"
+      and a.kind = _status.kind collate "C"
+      and a.variant = _status.variant collate "C"
+      and (not exists (select from module_cache._private_realms)
+        or not module_cache._is_closed(a.realm_url, a.canonical_path)));
+end;
+$function$;
 
 CREATE OR REPLACE FUNCTION module_cache._store(artifact module_cache._artifacts)
  RETURNS text
@@ -3222,7 +3238,7 @@ declare
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    ', clear_all(), collect_garbage(interval, integer), _status(text, text, text, text), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
     '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
 begin
@@ -3874,6 +3890,8 @@ comment on function module_cache._source_parents(oid) is 'The tables that a part
 
 comment on function module_cache._source_relations(oid) is 'A table with all of its partitions or children.';
 
+comment on function module_cache._status(text,text,text,text) is 'Of a stored artifact live, error or dead; null for one that is not stored, or not for the caller to see.';
+
 comment on function module_cache._store(module_cache._artifacts) is 'Writes a checked artifact unless a live one of a newer token is there; never waits for another writer.';
 
 comment on function module_cache._sweep_reports(uuid) is 'Forgets the claims of sessions that are gone, and puts together what they have served and produced.';
@@ -4006,8 +4024,6 @@ grant execute on function module_cache._elect_collector(interval) to module_cach
 
 grant execute on function module_cache._is_closed(text,text) to module_cache_operator;
 
-grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
-
 grant execute on function module_cache._is_member(name) to module_cache_operator;
 
 grant execute on function module_cache._named_claims() to module_cache_operator;
@@ -4027,6 +4043,8 @@ grant execute on function module_cache._resign_collector() to module_cache_write
 grant execute on function module_cache._show_waiting(bigint,boolean) to module_cache_operator;
 
 grant execute on function module_cache._show_waiting(bigint,boolean) to module_cache_writer;
+
+grant execute on function module_cache._status(text,text,text,text) to module_cache_operator;
 
 grant execute on function module_cache._tracked_change() to module_cache_operator;
 

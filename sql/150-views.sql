@@ -3,6 +3,31 @@
  * also for functions in a query, which a security barrier keeps from seeing the rows before that is known.
  */
 
+/*
+ * By name, and not as a row: of a row that somebody makes up it would say whether what it claims to depend on was
+ * invalidated.
+ */
+create function module_cache._status(realm_url text, canonical_path text, kind text, variant text) returns text
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  return (
+    select case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end
+    from module_cache._artifacts a
+    where a.realm_url = _status.realm_url collate "C"
+      and a.canonical_path = _status.canonical_path collate "C"
+      and a.kind = _status.kind collate "C"
+      and a.variant = _status.variant collate "C"
+      and (not exists (select from module_cache._private_realms)
+        or not module_cache._is_closed(a.realm_url, a.canonical_path)));
+end;
+$$;
+
+comment on function module_cache._status(text, text, text, text) is
+  'Of a stored artifact live, error or dead; null for one that is not stored, or not for the caller to see.';
+
 /* Kept simple enough that Postgres can delete through it; the trigger on the table does the rest. */
 create view module_cache.artifacts with (security_barrier) as
 select
@@ -10,7 +35,7 @@ select
   a.canonical_path,
   a.kind,
   a.variant,
-  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  module_cache._status(a.realm_url, a.canonical_path, a.kind, a.variant) collate "default" as status,
   a.generation,
   octet_length(a.body) as bytes,
   a.created_at,
@@ -67,7 +92,9 @@ where g.canonical_path is not null
   and not exists (
     select
     from module_cache._artifacts a
-    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+    where a.realm_url = g.realm_url
+      and a.canonical_path = g.canonical_path
+      and module_cache._status(a.realm_url, a.canonical_path, a.kind, a.variant) in ('live', 'error'))
   and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
 group by g.realm_url, g.canonical_path
 order by max(g.xid) desc, g.realm_url, g.canonical_path;

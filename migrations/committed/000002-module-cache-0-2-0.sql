@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:0c11437f0471a7cbf3571282575b7604493ec34a
+--! Hash: sha1:ff9aa2363aacec3cb5bd994e7920869c458bd31a
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -801,13 +801,38 @@ $$;
 comment on function module_cache.invalidate(text, text[]) is
   'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included, but for those that the caller may not see. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
 
+/*
+ * By name, and not as a row: of a row that somebody makes up it would say whether what it claims to depend on was
+ * invalidated.
+ */
+create function module_cache._status(realm_url text, canonical_path text, kind text, variant text) returns text
+  language plpgsql stable parallel restricted security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+as $$
+begin
+  return (
+    select case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end
+    from module_cache._artifacts a
+    where a.realm_url = _status.realm_url collate "C"
+      and a.canonical_path = _status.canonical_path collate "C"
+      and a.kind = _status.kind collate "C"
+      and a.variant = _status.variant collate "C"
+      and (not exists (select from module_cache._private_realms)
+        or not module_cache._is_closed(a.realm_url, a.canonical_path)));
+end;
+$$;
+
+comment on function module_cache._status(text, text, text, text) is
+  'Of a stored artifact live, error or dead; null for one that is not stored, or not for the caller to see.';
+
 create or replace view module_cache.artifacts with (security_barrier) as
 select
   a.realm_url,
   a.canonical_path,
   a.kind,
   a.variant,
-  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  module_cache._status(a.realm_url, a.canonical_path, a.kind, a.variant) collate "default" as status,
   a.generation,
   octet_length(a.body) as bytes,
   a.created_at,
@@ -844,7 +869,9 @@ where g.canonical_path is not null
   and not exists (
     select
     from module_cache._artifacts a
-    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+    where a.realm_url = g.realm_url
+      and a.canonical_path = g.canonical_path
+      and module_cache._status(a.realm_url, a.canonical_path, a.kind, a.variant) in ('live', 'error'))
   and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
 group by g.realm_url, g.canonical_path
 order by max(g.xid) desc, g.realm_url, g.canonical_path;
@@ -873,7 +900,7 @@ comment on function module_cache._claim_key(text, text, text, text) is
 
 /* What has a life ends with it, also if the server's clock is set back meanwhile. */
 create or replace function module_cache._is_live(artifact module_cache._artifacts) returns boolean
-  language plpgsql stable parallel safe security definer
+  language plpgsql stable parallel safe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
 as $$
@@ -3324,7 +3351,7 @@ declare
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    ', clear_all(), collect_garbage(interval, integer), _status(text, text, text, text), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
     '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
 begin
@@ -3422,6 +3449,15 @@ begin
   -- Twice, because the row names its own xmin.
   update module_cache._epochs e set server_started_at = '-infinity' where e.xmin = e.written_by;
   update module_cache._epochs e set written_by = e.xmin where e.server_started_at = '-infinity';
+end;
+$$;
+
+/* It would say of a row that somebody makes up whether what it claims to depend on was invalidated. */
+do $$
+begin
+  if to_regrole('module_cache_operator') is not null then
+    revoke execute on function module_cache._is_live(module_cache._artifacts) from module_cache_operator;
+  end if;
 end;
 $$;
 

@@ -15,7 +15,7 @@ import { createFleetMetrics, metricsPathOf } from './serve-metrics.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
-import { printable } from './text.js';
+import { plural, printable } from './text.js';
 import { settleTracking } from './tracking.js';
 import { startWorkers, type Workers } from './workers.js';
 
@@ -268,7 +268,7 @@ function reportChange(report: Report, { changed, modules, ms, coherentMs }: Chan
   report(
     'invalidated',
     { at: now(), changed, modules, ms, coherentMs },
-    `${first || 'changed  '}${modules.length} modules invalidated${duration}${coherence}: ${shortened(modules)}`,
+    `${first || 'changed  '}${plural(modules.length, 'module')} invalidated${duration}${coherence}: ${shortened(modules)}`,
   );
 }
 

@@ -267,6 +267,8 @@ describe('production without the database', () => {
     const produce = async () => {
       working += 1;
       most = Math.max(most, working);
+      // Until as many are there as may be, and a while longer, for those that may not.
+      await until(() => most >= 16, { what: '16 are at work' });
       await new Promise((resolve) => setTimeout(resolve, 20));
       working -= 1;
       return { body: 'x' };
@@ -438,8 +440,8 @@ describe('calls that may take long', () => {
   test('a read waits for a connection of the application that is busy, as long as the database is there', async () => {
     const { sql, close } = openInstance(database.url, { max: 1 });
     cleanUps.push(close);
-    const peer = await openPeer({ connection: sql, callTimeoutMs: 800 });
-    const busy = sql.begin((tx) => tx`select pg_sleep(1.5)`);
+    const peer = await openPeer({ connection: sql, callTimeoutMs: 2_000 });
+    const busy = sql.begin((tx) => tx`select pg_sleep(3.5)`);
     expect(await peer.cache.get({ realm, path: 'a.ts' })).toBeUndefined();
     expect(peer.of('away')).toEqual([]);
     await busy;
