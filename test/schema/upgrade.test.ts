@@ -221,6 +221,9 @@ describe('one schema', () => {
       await fill(database);
       await database.sql`alter extension module_cache update`;
       await expectUpgraded(database);
+      const [{ dumped }] = await database.sql<[{ dumped: string[] }]>`
+        select extconfig::regclass[]::text[] as dumped from pg_extension where extname = 'module_cache'`;
+      expect(dumped).toEqual(['module_cache._private_realms']);
       await database.sql`drop extension module_cache`;
       expect(await database.sql`select from pg_namespace where nspname = 'module_cache'`).toHaveLength(0);
     });

@@ -38,4 +38,6 @@ from members m
 where obj_description(m.objid, m.classid::regclass::name) is null
   and m.identity not like 'module\_cache.\_%'
   and m.type <> 'type';
+-- A dump of the database carries what is private along.
+select r.relation::regclass from pg_extension e, unnest(e.extconfig) r (relation) where e.extname = 'module_cache';
 drop view members;

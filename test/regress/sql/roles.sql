@@ -43,7 +43,23 @@ insert into module_cache._generations values (0, '3');
 update module_cache.artifacts set body = 'mine';
 delete from module_cache.invalidations;
 
+-- A realm that is closed to all roles but one.
 reset role;
+create role regress_module_cache_tenant;
+grant regress_module_cache_tenant to regress_module_cache_reader;
+\set private '''https://roles.example/private/'''
+select module_cache.close_realm(:private, 'regress_module_cache_tenant');
+set role regress_module_cache_reader;
+select status from module_cache.get(:private, 'a.ts');
+set role regress_module_cache_operator;
+select status from module_cache.get(:private, 'a.ts');
+select * from module_cache.private_realms;
+select module_cache.open_realm(:private);
+reset role;
+select * from module_cache.private_realms;
+select module_cache.open_realm(:private);
+drop role regress_module_cache_tenant;
+
 -- Roles that are made after the extension get their rights from here.
 select module_cache.grant_roles();
 drop role regress_module_cache_nobody, regress_module_cache_reader, regress_module_cache_writer, regress_module_cache_operator;
