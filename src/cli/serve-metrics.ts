@@ -77,7 +77,8 @@ export async function openWorkerMetrics(
 
   return {
     answer(request, response) {
-      if (request.url?.split('?', 1)[0] !== path) return false;
+      const { url = '' } = request;
+      if (!url.startsWith(path) || (url.length > path.length && url[path.length] !== '?')) return false;
       void respond(request, response);
       return true;
     },

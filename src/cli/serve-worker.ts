@@ -61,9 +61,7 @@ async function work(): Promise<void> {
           onError: (error) => warnNowAndThen(`the page: ${describe(error)}`),
         });
   const answer: ModuleHandler = (request) =>
-    page !== undefined && new URL(request.url).pathname.startsWith(PAGE_PATH)
-      ? page(request)
-      : handler(request);
+    page !== undefined && isOfPage(request) ? page(request) : handler(request);
   const listener = createNodeListener(answer);
   const metrics =
     config.metricsPath === undefined ? undefined : await openWorkerMetrics(cache, config.metricsPath, tell);
@@ -99,6 +97,9 @@ async function work(): Promise<void> {
   });
   tell({ type: 'listening', port: (server.address() as AddressInfo).port });
 }
+
+/** Asked for every module, so without parsing its URL once more: the host, after `http://`, has no slash. */
+const isOfPage = ({ url }: Request): boolean => url.startsWith(PAGE_PATH, url.indexOf('/', 8));
 
 work().catch((error) => {
   process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));
