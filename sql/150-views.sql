@@ -17,7 +17,7 @@ select
   a.expires_at,
   case
     when exists (select from module_cache._private_realms) then
-      module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"
+      module_cache._visible_keys(a.realm_url, a.dependency_keys, a.depends_on) collate "default"
     else a.dependency_keys
   end as dependency_keys,
   a.headers,
@@ -288,7 +288,7 @@ create function module_cache._counted() returns table (
   realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
   coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint,
   production_ms double precision, rejected_by jsonb)
-  language plpgsql stable parallel safe security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare

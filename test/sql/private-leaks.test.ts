@@ -132,7 +132,7 @@ function functionsOf(other: Session, cursor: string): House['functions'] {
     ],
     _is_closed: () => ask(`_is_closed('${PRIVATE}', 'guess.ts')`),
     _visible_paths: () => ask(`_visible_paths('${PRIVATE}', '{guess.ts}')`),
-    _visible_keys: () => ask(`_visible_keys('${PRIVATE}', '{guess}')`),
+    _visible_keys: () => ask(`_visible_keys('${PRIVATE}', '{guess}', null)`),
     _is_member: () => ask(`_is_member('guess')`),
     clear_all: () => other.clearAll(),
   };
@@ -156,7 +156,7 @@ async function leaksOf({ other, functions, invalidated, learns }: House): Promis
     if (WORDS.test(await learns(answer))) leaks.push(name);
   };
   await other.run(`
-    create or replace function pg_temp.tell(line text) returns boolean language plpgsql cost 0.0001
+    create or replace function pg_temp.tell(line text) returns boolean language plpgsql cost 0.00000001
     as $$ begin if line ~ 'secret|hidden' then raise '%', line; end if; return true; end $$`);
   for (const view of await viewsOf(other)) {
     await check(view, other.run(`select * from module_cache.${view}`));
@@ -287,7 +287,11 @@ const guards: [string, Guard, string[]][] = [
   ],
   [
     'invalidate',
-    { file: '120', text: ' or not module_cache._is_closed(m.realm_url, m.path);', without: ' or true;' },
+    {
+      file: '120',
+      text: 'unnest(module_cache._visible_paths(t.realm_url, t.paths)) v (path)',
+      without: 'unnest(t.paths) v (path)',
+    },
     ['invalidate()'],
   ],
   [
@@ -313,7 +317,7 @@ const guards: [string, Guard, string[]][] = [
     'the dependencies in artifacts',
     {
       file: '150',
-      text: 'module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"',
+      text: 'module_cache._visible_keys(a.realm_url, a.dependency_keys, a.depends_on) collate "default"',
       without: 'a.dependency_keys',
     },
     ['artifacts', 'artifacts, to a function'],
@@ -364,7 +368,7 @@ const guards: [string, Guard, string[]][] = [
     'the dependencies in explain',
     {
       file: '155',
-      text: 'module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)',
+      text: 'module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys, v_artifact.depends_on)',
       without: 'v_artifact.dependency_keys',
     },
     ['explain()'],

@@ -120,6 +120,37 @@ describe('who reads', () => {
     expect(await member.run('select lent.read()')).toEqual([{ read: 'miss' }]);
   });
 
+  test('nor does whoever refreshes, or analyses, what a stranger wrote', async () => {
+    await publish('a.ts');
+    await admin.run(`create schema bait authorization ${logins.role('stranger')}`);
+    await stranger.run(`
+      create table bait.loot (line text);
+      create function bait.look() returns void language plpgsql as $$
+      begin
+        insert into bait.loot select body from module_cache.artifacts;
+        insert into bait.loot select 'views: all';
+        insert into bait.loot select body from module_cache.get('${PRIVATE}', 'a.ts');
+      exception when others then
+        insert into bait.loot values (sqlerrm);
+      end $$;
+      create function bait.key(x integer) returns integer language plpgsql immutable as $$
+      begin
+        if session_user <> '${logins.role('stranger')}' then perform bait.look(); end if;
+        return x;
+      end $$;
+      create table bait.rows as select 1 as x;
+      create index on bait.rows (bait.key(x));
+      create materialized view bait.copy as select body from module_cache.artifacts`);
+    await admin.run('refresh materialized view bait.copy');
+    expect(await stranger.run('select * from bait.copy')).toEqual([]);
+    for (const command of ['analyze bait.rows', 'reindex table bait.rows']) {
+      await admin.run(command);
+      expect(await stranger.run('select distinct * from bait.loot')).toEqual([
+        { line: 'the realm is private' },
+      ]);
+    }
+  });
+
   test('the owner of the schema reads it, who could read the tables anyway', async () => {
     expect(await readBy(admin, 'a.ts')).toBe('miss');
   });
@@ -201,6 +232,37 @@ describe('closing and opening', () => {
     expect(await stranger.put('a.ts', 'x', { realm: PRIVATE, token })).toMatchObject({ stored: true });
     await stranger.commit();
     expect(await readBy(member, 'a.ts')).toBe('miss');
+  });
+
+  test('also what is stored for a realm around it, or inside', async () => {
+    await open(PRIVATE);
+    const inside = `${PRIVATE}inside/`;
+    await stranger.publish('acme/a.ts', 'planted', { realm: HOST });
+    await stranger.publish('acme.ts', 'not in it', { realm: HOST });
+    await stranger.publish('a.ts', 'planted', { realm: inside });
+    await close(PRIVATE, tenant);
+    expect(await readBy(member, 'acme/a.ts', HOST)).toBe('miss');
+    expect(await readBy(member, 'a.ts', inside)).toBe('miss');
+  });
+
+  test('a claim ends, also of who may not read it any more', async () => {
+    await open(PRIVATE);
+    expect(await stranger.claim('c.ts', { realm: PRIVATE })).toBe(true);
+    await close(PRIVATE, tenant);
+    expect(await stranger.release('c.ts', { realm: PRIVATE })).toBe(true);
+    await expect(stranger.release('c.ts', { realm: PRIVATE })).rejects.toMatchObject(refused);
+    await open(PRIVATE);
+    expect(await member.claim('c.ts', { realm: PRIVATE })).toBe(true);
+    await member.release('c.ts', { realm: PRIVATE });
+    await close(PRIVATE, tenant);
+
+    const leaving = await logins.create('leaving', ['module_cache_writer', tenant]);
+    const cache = session(logins.urlOf('leaving'));
+    expect(await cache.claim('d.ts', { realm: PRIVATE })).toBe(true);
+    await admin.run(`revoke ${tenant} from ${leaving}`);
+    expect(await cache.release('d.ts', { realm: PRIVATE })).toBe(true);
+    expect(await member.claim('d.ts', { realm: PRIVATE })).toBe(true);
+    await member.release('d.ts', { realm: PRIVATE });
   });
 
   test('a claim from before it ends after it, and one from after it after it is opened', async () => {
@@ -286,6 +348,22 @@ describe('dependencies', () => {
       await expect(put(cache, HOST, ['fine', 'acme/index'])).rejects.toMatchObject(refused);
     }
     expect(await put(stranger, HOST, ['acme.d', 'acmeX/a'])).toMatchObject({ stored: true });
+  });
+
+  test('of the inner of two cannot lie in the outer one that its readers may not read, relative ones as well', async () => {
+    const inner = await logins.create('inner_only');
+    await close(`${PRIVATE}inner/`, inner);
+    await admin.run(`grant ${inner} to ${logins.role('member')}`);
+    for (const [realm, path, key] of [
+      [PRIVATE, 'inner/x.ts', 'b'],
+      [`${PRIVATE}inner/`, 'x.ts', `${PRIVATE}b`],
+      [HOST, 'acme/inner/x.ts', 'acme/b'],
+    ] as const) {
+      const token = await member.token();
+      await expect(member.put(path, 'x', { realm, dependencies: [key], token })).rejects.toMatchObject(
+        refused,
+      );
+    }
   });
 
   test('of a private realm lie where its readers may read', async () => {
