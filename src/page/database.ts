@@ -176,11 +176,19 @@ export function createPageDatabase(connection: Connection): PageDatabase {
           (sql) => sql`
             select coalesce(json_agg(a), '[]')::text as json
             from (
-              select canonical_path as path, status, dependency_keys as dependencies
-              from module_cache.artifacts
-              where realm_url = ${realm}
-              order by canonical_path
-              limit ${limit}) a`,
+              select p.canonical_path as path, s.status, s.dependency_keys as dependencies
+              from (
+                select canonical_path, kind, variant
+                from module_cache.artifacts
+                where realm_url = ${realm}
+                order by canonical_path
+                limit ${limit}) p,
+              lateral (
+                select o.status, o.dependency_keys
+                from module_cache.artifacts o
+                where o.realm_url = ${realm}
+                  and (o.canonical_path, o.kind, o.variant) = (p.canonical_path, p.kind, p.variant)
+                limit 1) s) a`,
         ),
       ),
     explain: (realm, path) =>

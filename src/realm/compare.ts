@@ -61,14 +61,27 @@ interface StoredModule {
 async function* storedModules(sql: Sql, realm: string): AsyncGenerator<StoredModule[], void, undefined> {
   let last = ['', '', ''];
   for (;;) {
-    // Whether it is dead is asked only of those on the page: that is what takes long.
+    // Whether it is dead is asked only of those on the page: that is what takes long. The view would say it of all that
+    // come after `last`, because it lets nothing of a condition or an order in.
     const rows = await sql`
-      select canonical_path, kind, variant, status, headers ->> ${SOURCE_HASH_HEADER}::text
-      from module_cache.artifacts
-      where realm_url = ${realm}::text
-        and (canonical_path, kind, variant) > (${last[0] as string}::text, ${last[1] as string}::text, ${last[2] as string}::text)
-      order by canonical_path, kind, variant
-      limit ${String(PAGE)}::text::integer`.values();
+      with page as materialized (
+        select canonical_path, kind, variant, headers ->> ${SOURCE_HASH_HEADER}::text as hash
+        from module_cache.artifacts
+        where realm_url = ${realm}::text
+          and (canonical_path, kind, variant) > (${last[0] as string}::text, ${last[1] as string}::text, ${last[2] as string}::text)
+        order by canonical_path, kind, variant
+        limit ${String(PAGE)}::text::integer
+      )
+      select p.canonical_path, p.kind, p.variant, s.status, p.hash
+      from page p
+      cross join lateral (
+        select a.status
+        from module_cache.artifacts a
+        where a.realm_url = ${realm}::text
+          and (a.canonical_path, a.kind, a.variant) = (p.canonical_path, p.kind, p.variant)
+        limit 1
+      ) s
+      order by p.canonical_path, p.kind, p.variant`.values();
     const modules = new Map<string, { path: string; hashes: (string | null)[]; isDefined: boolean }>();
     // After an error in the middle of a result postgres.js 3.4 leaves holes at the beginning of the next one.
     const page = rows.filter((row) => row !== undefined) as string[][];
