@@ -259,7 +259,8 @@ view private_realms as
     (to_regrole(quote_ident((role_name)::text)) IS NOT NULL) AS has_role
    FROM module_cache._private_realms p
   WHERE module_cache._is_member(role_name)
-  ORDER BY realm_url;
+  ORDER BY realm_url
+ LIMIT ALL;
 
 view stats as
  SELECT realm_url,

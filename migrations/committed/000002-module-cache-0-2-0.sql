@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:833efcee1faa27b682f9d5e230bc54b49ecad9f6
+--! Hash: sha1:9eb95a5e85e536bc8d54108bc3afa12349a49124
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -1888,7 +1888,9 @@ create view module_cache.private_realms with (security_barrier) as
 select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
 from module_cache._private_realms p
 where module_cache._is_member(p.role_name)
-order by p.realm_url;
+order by p.realm_url
+-- So that no condition gets to an index before that.
+limit all;
 
 comment on view module_cache.private_realms is
   'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
