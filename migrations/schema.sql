@@ -168,7 +168,7 @@ view artifacts as
     kind,
     variant,
         CASE
-            WHEN (NOT module_cache._is_live(a.*)) THEN 'dead'::text
+            WHEN (NOT module_cache._is_stored_live(a.*)) THEN 'dead'::text
             WHEN is_error THEN 'error'::text
             ELSE 'live'::text
         END AS status,
@@ -293,7 +293,7 @@ view tombstones as
           WHERE ((e.xmin = e.written_by) AND (e.server_started_at = pg_postmaster_start_time()))
          LIMIT 1))) AND (NOT (EXISTS ( SELECT
            FROM module_cache._artifacts a
-          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_live(a.*))))) AND ((NOT (EXISTS ( SELECT
+          WHERE ((a.realm_url = g.realm_url) AND (a.canonical_path = g.canonical_path) AND module_cache._is_stored_live(a.*))))) AND ((NOT (EXISTS ( SELECT
            FROM module_cache._private_realms))) OR (NOT module_cache._is_closed(realm_url, canonical_path))))
   GROUP BY realm_url, canonical_path;
 
@@ -1402,6 +1402,36 @@ begin
       and g.xid >= v_xmin
       and not pg_visible_in_snapshot(g.xid, snapshot)
       and (g.epoch = _is_outdated.epoch or g.epoch is null));
+end;
+$function$;
+
+CREATE OR REPLACE FUNCTION module_cache._is_stored_live(artifact module_cache._artifacts)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ STABLE PARALLEL SAFE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET jit TO 'off'
+AS $function$
+begin
+  if exists (select from module_cache._private_realms)
+    and not exists (
+      select
+      from module_cache._artifacts a
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant
+        and a.epoch = artifact.epoch
+        and a.snapshot::text = artifact.snapshot::text
+        and a.module_hash = artifact.module_hash
+        and a.realm_hash = artifact.realm_hash
+        and a.depends_on = artifact.depends_on)
+  then
+    return false;
+  end if;
+  return module_cache._is_live(artifact);
 end;
 $function$;
 
@@ -3258,7 +3288,7 @@ declare
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    ', clear_all(), collect_garbage(interval, integer), _is_stored_live(_artifacts), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
     '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin
@@ -3744,6 +3774,8 @@ comment on function module_cache._is_off(text) is 'True if the named setting was
 
 comment on function module_cache._is_outdated(uuid,pg_snapshot,bigint,bigint,bigint[]) is 'True if a generation of a covered key is visible here that the snapshot has not seen.';
 
+comment on function module_cache._is_stored_live(module_cache._artifacts) is 'True for an artifact as it is stored, if get would return it.';
+
 comment on function module_cache._is_worth_it(uuid,xid8,xid8,interval) is 'False if there is little garbage beside the artifacts that would have to be moved.';
 
 comment on function module_cache._may_be_merge(text) is 'False if the statement whose trigger has this context is certainly no MERGE.';
@@ -3950,9 +3982,9 @@ grant execute on function module_cache._elect_collector(interval) to module_cach
 
 grant execute on function module_cache._is_closed(text,text) to module_cache_operator;
 
-grant execute on function module_cache._is_live(module_cache._artifacts) to module_cache_operator;
-
 grant execute on function module_cache._is_member(name) to module_cache_operator;
+
+grant execute on function module_cache._is_stored_live(module_cache._artifacts) to module_cache_operator;
 
 grant execute on function module_cache._named_claims() to module_cache_operator;
 

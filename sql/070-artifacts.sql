@@ -39,7 +39,6 @@ comment on column module_cache._artifacts.put_xid is
 comment on column module_cache._artifacts.depends_on is
   'Cover keys of what its producer declared; with module, realm and everything they are what it covers.';
 
-/* Definer, because the views below run it with the rights of whoever reads them. */
 create function module_cache._is_live(artifact module_cache._artifacts) returns boolean
   language plpgsql stable parallel safe security definer
   set search_path to pg_catalog, module_cache, pg_temp

@@ -3,6 +3,40 @@
  * also for functions in a query, which a security barrier keeps from seeing the rows before that is known.
  */
 
+/*
+ * What the views ask, with the rights of whoever reads them. Of a row that is not stored it says nothing: put together by
+ * hand, it would tell when a module was invalidated that its reader may not see.
+ */
+create function module_cache._is_stored_live(artifact module_cache._artifacts) returns boolean
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+begin
+  if exists (select from module_cache._private_realms)
+    and not exists (
+      select
+      from module_cache._artifacts a
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant
+        and a.epoch = artifact.epoch
+        and a.snapshot::text = artifact.snapshot::text
+        and a.module_hash = artifact.module_hash
+        and a.realm_hash = artifact.realm_hash
+        and a.depends_on = artifact.depends_on)
+  then
+    return false;
+  end if;
+  return module_cache._is_live(artifact);
+end;
+$$;
+
+comment on function module_cache._is_stored_live(module_cache._artifacts) is 'True for an artifact as it is stored, if get would return it.';
+
 /* Kept simple enough that Postgres can delete through it; the trigger on the table does the rest. */
 create view module_cache.artifacts with (security_barrier) as
 select
@@ -10,7 +44,7 @@ select
   a.canonical_path,
   a.kind,
   a.variant,
-  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  case when not module_cache._is_stored_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
   a.generation,
   octet_length(a.body) as bytes,
   a.created_at,
@@ -51,7 +85,7 @@ where g.canonical_path is not null
   and not exists (
     select
     from module_cache._artifacts a
-    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_stored_live(a))
   and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
 group by g.realm_url, g.canonical_path;
 

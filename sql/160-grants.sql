@@ -42,7 +42,7 @@ declare
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    ', clear_all(), collect_garbage(interval, integer), _is_stored_live(_artifacts), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
     '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin

@@ -863,13 +863,47 @@ $$;
 comment on function module_cache.invalidate(text, text[]) is
   'Call this in the transaction that changes the sources. Returns every module invalidated, all importers included, but for those that the caller may not see. A path that can name no module is ignored and counted in the log. Raises MC001 only for a realm that is none.';
 
+/*
+ * What the views ask, with the rights of whoever reads them. Of a row that is not stored it says nothing: put together by
+ * hand, it would tell when a module was invalidated that its reader may not see.
+ */
+create function module_cache._is_stored_live(artifact module_cache._artifacts) returns boolean
+  language plpgsql stable parallel safe security definer
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+begin
+  if exists (select from module_cache._private_realms)
+    and not exists (
+      select
+      from module_cache._artifacts a
+      where a.realm_url = artifact.realm_url
+        and a.canonical_path = artifact.canonical_path
+        and a.kind = artifact.kind
+        and a.variant = artifact.variant
+        and a.epoch = artifact.epoch
+        and a.snapshot::text = artifact.snapshot::text
+        and a.module_hash = artifact.module_hash
+        and a.realm_hash = artifact.realm_hash
+        and a.depends_on = artifact.depends_on)
+  then
+    return false;
+  end if;
+  return module_cache._is_live(artifact);
+end;
+$$;
+
+comment on function module_cache._is_stored_live(module_cache._artifacts) is 'True for an artifact as it is stored, if get would return it.';
+
 create or replace view module_cache.artifacts with (security_barrier) as
 select
   a.realm_url,
   a.canonical_path,
   a.kind,
   a.variant,
-  case when not module_cache._is_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
+  case when not module_cache._is_stored_live(a) then 'dead' when a.is_error then 'error' else 'live' end as status,
   a.generation,
   octet_length(a.body) as bytes,
   a.created_at,
@@ -905,7 +939,7 @@ where g.canonical_path is not null
   and not exists (
     select
     from module_cache._artifacts a
-    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_live(a))
+    where a.realm_url = g.realm_url and a.canonical_path = g.canonical_path and module_cache._is_stored_live(a))
   and (not exists (select from module_cache._private_realms) or not module_cache._is_closed(g.realm_url, g.canonical_path))
 group by g.realm_url, g.canonical_path;
 
@@ -3321,7 +3355,7 @@ declare
     '_tracking_statements(regclass, text, name, name, name), _untracking_statements(regclass, name), '
     '_show_waiting(bigint, boolean), _elect_collector(interval), _resign_collector(), _collect_for_fleet(interval, interval, integer)';
   v_operator constant text := v_writer ||
-    ', clear_all(), collect_garbage(interval, integer), _is_live(_artifacts), _tracked_tables(), '
+    ', clear_all(), collect_garbage(interval, integer), _is_stored_live(_artifacts), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
     '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin
@@ -3423,4 +3457,11 @@ end;
 $$;
 
 revoke all on all functions in schema module_cache from public;
+do $$
+begin
+  if to_regrole('module_cache_operator') is not null then
+    revoke execute on function module_cache._is_live(module_cache._artifacts) from module_cache_operator;
+  end if;
+end;
+$$;
 do $$ begin perform module_cache.grant_roles(); end $$;

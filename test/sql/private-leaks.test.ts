@@ -120,7 +120,7 @@ function functionsOf(other: Session, cursor: string): House['functions'] {
     _resign_collector: () => ask('_resign_collector()'),
     _collect_for_fleet: () => ask(`_collect_for_fleet('1 hour', '1 day', 10)`),
     collect_garbage: () => ask(`collect_garbage('1 hour')`),
-    _is_live: () => ask('_is_live(null)'),
+    _is_stored_live: () => ask('_is_stored_live(null)'),
     _tracked_tables: () => ask('_tracked_tables()'),
     _peer_reports: () => ask('_peer_reports()'),
     _named_claims: () => ask('_named_claims()'),
@@ -242,6 +242,20 @@ describe('who is no member', () => {
         normal(await planOf(view, `${column} ^@ '${wrong}'`)),
       );
     }
+  });
+
+  test('learns nothing from rows that it has put together', async () => {
+    const { member, other } = house;
+    const token = await other.token();
+    const [, epoch, snapshot] = /^(\w+)-\w+\/(.*)$/.exec(token) as RegExpExecArray;
+    await member.invalidate(['guess.ts'], PRIVATE);
+    const probe = (key: string) =>
+      other.run(`
+        select module_cache._is_stored_live(row(
+          '${REALM}', 'a.ts', 'transpile', '', '', '{}', '{}', false, null, '${epoch}', '${snapshot}', '3',
+          hashtextextended('${PRIVATE}${key}', 1), 0, '{}', now(), null)::module_cache._artifacts)`);
+    expect(await probe('guess')).toEqual(await probe('never-invalidated'));
+    await expect(other.run('select module_cache._is_live(null)')).rejects.toMatchObject({ code: '42501' });
   });
 
   test('is refused whatever it guesses, and the right guess like any other', async () => {
