@@ -7,8 +7,10 @@ type module (realm_url text, canonical_path text);
 logged table _private_realms (
   realm_url text collate "C" not null,
   role_name name not null,
-  salt uuid not null
-);
+  salt uuid not null,
+  realm_hash bigint not null default module_cache._realm_hash(realm_url),
+  index_hash bigint not null default module_cache._module_hash(realm_url, 'index'::text)
+) with (vacuum_truncate=off);
 
 unlogged table _activity (
   backend_pid integer not null,
@@ -150,9 +152,9 @@ CREATE INDEX _invalidations_xid ON module_cache._invalidations USING btree (xid)
 
 CREATE INDEX _peers_backend_pid ON module_cache._peers USING btree (backend_pid);
 
-CREATE INDEX _private_realms_index_hash ON module_cache._private_realms USING btree (module_cache._module_hash(realm_url, 'index'::text));
+CREATE INDEX _private_realms_index_hash ON module_cache._private_realms USING btree (index_hash);
 
-CREATE INDEX _private_realms_realm_hash ON module_cache._private_realms USING btree (module_cache._realm_hash(realm_url));
+CREATE INDEX _private_realms_realm_hash ON module_cache._private_realms USING btree (realm_hash);
 
 CREATE UNIQUE INDEX _artifacts_pkey ON module_cache._artifacts USING btree (realm_url, canonical_path, kind, variant);
 
@@ -172,7 +174,7 @@ view artifacts as
     expires_at,
         CASE
             WHEN (EXISTS ( SELECT
-               FROM module_cache._private_realms)) THEN (module_cache._visible_keys(realm_url, dependency_keys) COLLATE "default")
+               FROM module_cache._private_realms)) THEN (module_cache._visible_keys(realm_url, dependency_keys, depends_on) COLLATE "default")
             ELSE dependency_keys
         END AS dependency_keys,
     headers,
@@ -255,7 +257,8 @@ view private_realms as
     (to_regrole(quote_ident((role_name)::text)) IS NOT NULL) AS has_role
    FROM module_cache._private_realms p
   WHERE module_cache._is_member(role_name)
-  ORDER BY realm_url;
+  ORDER BY realm_url
+ LIMIT ALL;
 
 view stats as
  SELECT realm_url,
@@ -373,6 +376,14 @@ BEGIN ATOMIC
            WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND l.granted);
 END;
 
+CREATE OR REPLACE FUNCTION module_cache._after_realm(realm_url text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+ SELECT (("left"(realm_url, '-1'::integer) || '0'::text) COLLATE "C");
+END;
+
 CREATE OR REPLACE FUNCTION module_cache._broadcast(scope text, realm_url text, canonical_paths text[], xid xid8)
  RETURNS void
  LANGUAGE plpgsql
@@ -451,7 +462,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text)
  RETURNS bigint
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
@@ -717,7 +728,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._counted()
  RETURNS TABLE(realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint, coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint, production_ms double precision, rejected_by jsonb)
  LANGUAGE plpgsql
- STABLE PARALLEL SAFE SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
@@ -881,7 +892,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._describe_invalidation(epoch uuid, home text, module_hash bigint, depends_on bigint[], generation module_cache._generations, OUT log_entry module_cache._invalidations, OUT through text[], OUT description text)
  RETURNS record
  LANGUAGE plpgsql
- STABLE PARALLEL SAFE
+ STABLE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
@@ -1285,7 +1296,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._is_closed(realm_url text, canonical_path text)
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER COST 0.0001
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
@@ -1315,19 +1326,41 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._is_maintenance()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  unlisten module_cache_nothing;
+  -- What listens could not prepare its transaction behind it: an error takes it back.
+  if current_setting('max_prepared_transactions') <> '0' then
+    raise exception using errcode = 'MC000';
+  end if;
+  return false;
+exception
+  when insufficient_privilege then
+    return true;
+  when sqlstate 'MC000' then
+    return false;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._is_member(role_name name)
  RETURNS boolean
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
   v_caller constant oid := (select r.oid from pg_roles r where r.rolname = module_cache._caller());
 begin
-  return coalesce(
-      pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
-    or coalesce(
-      pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false);
+  return (
+      coalesce(
+        pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
+      or coalesce(
+        pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false))
+    and not module_cache._is_maintenance();
 end;
 $function$;
 
@@ -1438,7 +1471,7 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION module_cache._may_depend_on_private(depends_on bigint[])
+CREATE OR REPLACE FUNCTION module_cache._may_be_private(depends_on bigint[])
  RETURNS boolean
  LANGUAGE plpgsql
  STABLE PARALLEL RESTRICTED
@@ -1448,9 +1481,8 @@ CREATE OR REPLACE FUNCTION module_cache._may_depend_on_private(depends_on bigint
  SET jit TO 'off'
 AS $function$
 begin
-  return exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
-    or exists (
-      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on));
+  return exists (select from module_cache._private_realms p where p.realm_hash = any (depends_on))
+    or exists (select from module_cache._private_realms p where p.index_hash = any (depends_on));
 end;
 $function$;
 
@@ -1495,11 +1527,11 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._name_for_caller(home text, name text)
  RETURNS text
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED
+ STABLE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 begin
-  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+  return case when module_cache._visible_keys(home, array[name], null) = '{}' then 'a private module' else name end;
 end;
 $function$;
 
@@ -1561,11 +1593,14 @@ AS $function$
 begin
   return (module_cache._private_realm(realm_url)).role_name is not null
     or exists (
-      select from module_cache._private_realms p where starts_with(p.realm_url, _names_private.realm_url))
+      select
+      from module_cache._private_realms p
+      where p.realm_url >= _names_private.realm_url collate "C"
+        and p.realm_url < module_cache._after_realm(_names_private.realm_url))
     and exists (
       select
-      from unnest(canonical_paths) n (path)
-      where (module_cache._private_realm(realm_url || n.path)).role_name is not null);
+      from (select distinct coalesce(substring(n.path from '^.*/'), '') as folder from unnest(canonical_paths) n (path)) f
+      where (module_cache._private_realm(realm_url || f.folder)).role_name is not null);
 end;
 $function$;
 
@@ -1739,7 +1774,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._privacy(realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[], OUT is_private boolean, OUT is_hidden boolean)
  RETURNS record
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED
+ STABLE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
@@ -1755,7 +1790,7 @@ begin
   end if;
   is_private := v_private.role_name is not null;
   is_hidden := false;
-  if depends_on = '{}' or not module_cache._may_depend_on_private(depends_on) then
+  if depends_on = '{}' or v_private.role_name is null and not module_cache._may_be_private(depends_on) then
     return;
   end if;
   v_roles := array_remove(
@@ -1776,7 +1811,7 @@ CREATE OR REPLACE FUNCTION module_cache._private_dependencies(realm_url text, de
  SET jit TO 'off'
 AS $function$
 begin
-  if not module_cache._may_depend_on_private(depends_on) then
+  if not module_cache._may_be_private(depends_on) and (module_cache._private_realm(realm_url)).role_name is null then
     return;
   end if;
   return query
@@ -1788,7 +1823,7 @@ begin
     union
     select p.role_name
     from module_cache._private_realms p
-    where module_cache._module_hash(p.realm_url, 'index') = any (depends_on);
+    where p.index_hash = any (depends_on);
 end;
 $function$;
 
@@ -2059,6 +2094,19 @@ begin
 end;
 $function$;
 
+CREATE OR REPLACE FUNCTION module_cache._require_not_serializable()
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
+AS $function$
+begin
+  if current_setting('transaction_isolation') = 'serializable' then
+    perform module_cache._raise('MC003', 'realms are not closed or opened in a serializable transaction', null,
+      'Do it in READ COMMITTED: transactions of others that invalidate must not fail because of it.');
+  end if;
+end;
+$function$;
+
 CREATE OR REPLACE FUNCTION module_cache._require_past(snapshot pg_snapshot)
  RETURNS void
  LANGUAGE plpgsql
@@ -2096,7 +2144,6 @@ begin
     from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)
     left join pg_roles r on r.rolname = d.role_name
     where d.role_name is not null
-      and d.role_name is distinct from v_private.role_name
       and pg_has_role(v_role, r.oid, 'usage') is not true)
   then
     perform module_cache._raise('MC006', 'a dependency lies in a private realm',
@@ -2233,7 +2280,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._status(realm_url text, canonical_path text, kind text, variant text)
  RETURNS text
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
@@ -2382,7 +2429,7 @@ END;
 CREATE OR REPLACE FUNCTION module_cache._told(scope text, realm_url text, canonical_paths text[], xid xid8)
  RETURNS text
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED
+ STABLE
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 declare
@@ -2488,7 +2535,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._tracked_tables()
  RETURNS TABLE(source regclass, realm_url text, path_column text, realm_column text, tables bigint, problem text)
  LANGUAGE sql
- STABLE PARALLEL SAFE SECURITY DEFINER
+ STABLE SECURITY DEFINER
 BEGIN ATOMIC
  SELECT (t.source)::regclass AS source,
      NULLIF(t.arguments[1], ''::text) AS "nullif",
@@ -2698,13 +2745,19 @@ begin
 end;
 $function$;
 
-CREATE OR REPLACE FUNCTION module_cache._visible_keys(realm_url text, dependency_keys text[])
+CREATE OR REPLACE FUNCTION module_cache._visible_keys(realm_url text, dependency_keys text[], depends_on bigint[])
  RETURNS text[]
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 begin
+  if depends_on is not null
+    and not module_cache._may_be_private(depends_on)
+    and (module_cache._private_realm(realm_url)).role_name is null
+  then
+    return dependency_keys;
+  end if;
   return array(
     select k.key
     from unnest(dependency_keys) with ordinality k (key, position)
@@ -2717,7 +2770,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache._visible_paths(realm_url text, canonical_paths text[])
  RETURNS text[]
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
 AS $function$
 begin
@@ -2725,12 +2778,18 @@ begin
   if exists (
     select
     from module_cache._private_realms p
-    where starts_with(p.realm_url, _visible_paths.realm_url) and p.realm_url <> _visible_paths.realm_url)
+    where p.realm_url > _visible_paths.realm_url collate "C"
+      and p.realm_url < module_cache._after_realm(_visible_paths.realm_url))
   then
     return array(
       select n.path
       from unnest(canonical_paths) with ordinality n (path, position)
-      where not module_cache._is_closed(realm_url, n.path)
+      join (
+        select f.folder, module_cache._is_closed(realm_url, f.folder) as is_closed
+        from (select distinct coalesce(substring(p.path from '^.*/'), '') as folder from unnest(canonical_paths) p (path)) f
+        offset 0
+      ) c on c.folder = coalesce(substring(n.path from '^.*/'), '')
+      where not c.is_closed
       order by n.position);
   end if;
   return case when module_cache._is_closed(realm_url, '') then '{}' else canonical_paths end;
@@ -2951,6 +3010,7 @@ AS $function$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   if role_name is null or not exists (select from pg_roles r where r.rolname = close_realm.role_name) then
     perform module_cache._raise('MC003', 'no such role', format('role_name: %L', role_name),
       'Names are compared as they are, upper and lower case included. Create the role first.');
@@ -2960,6 +3020,21 @@ begin
   on conflict on constraint _private_realms_pkey do update
   set role_name = excluded.role_name, salt = excluded.salt;
   perform module_cache._clear('closed', module_cache._realm_hash(v_realm), v_realm);
+  -- What is stored under a realm around it, or inside, has no such key.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  cross join (
+    select array_to_string((string_to_array(v_realm, '/'))[:n], '/') || '/' as url
+    from generate_series(3, cardinality(string_to_array(v_realm, '/')) - 2) n
+  ) around
+  join module_cache._artifacts a
+    on a.realm_url = around.url
+    and starts_with(a.canonical_path, substr(v_realm, length(around.url) + 1))
+  union
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  join module_cache._artifacts a on a.realm_url > v_realm and a.realm_url < module_cache._after_realm(v_realm);
 end;
 $function$;
 
@@ -3080,7 +3155,7 @@ begin
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
     dependencies := case
-      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys, v_artifact.depends_on)
       else v_artifact.dependency_keys
     end;
     created_at := v_artifact.created_at;
@@ -3126,7 +3201,7 @@ $function$;
 CREATE OR REPLACE FUNCTION module_cache.get(realm_url text, canonical_path text, kind text DEFAULT 'transpile'::text, variant text DEFAULT ''::text, OUT status text, OUT body text, OUT headers jsonb, OUT dependency_keys text[], OUT generation xid8, OUT token text, OUT expires_in interval)
  RETURNS record
  LANGUAGE plpgsql
- STABLE PARALLEL RESTRICTED SECURITY DEFINER
+ STABLE SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'module_cache', 'pg_temp'
  SET plan_cache_mode TO 'force_generic_plan'
  SET enable_seqscan TO 'off'
@@ -3240,7 +3315,7 @@ declare
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _status(text, text, text, text), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
-    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then
@@ -3287,9 +3362,18 @@ begin
       select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
   end if;
   return query
-    select m.realm_url, m.path
-    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
-    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
+    with invalidated as materialized (
+      select m.realm_url, m.path
+      from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    ), told as (
+      select i.realm_url, array_agg(i.path) as paths
+      from invalidated i
+      where exists (select from module_cache._private_realms)
+      group by i.realm_url
+    )
+    select i.realm_url, i.path from invalidated i where not exists (select from module_cache._private_realms)
+    union all
+    select t.realm_url, v.path from told t, unnest(module_cache._visible_paths(t.realm_url, t.paths)) v (path);
 end;
 $function$;
 
@@ -3347,6 +3431,7 @@ AS $function$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   delete from module_cache._private_realms p where p.realm_url = v_realm;
 end;
 $function$;
@@ -3448,20 +3533,27 @@ CREATE OR REPLACE FUNCTION module_cache.release(realm_url text, canonical_path t
  SET plan_cache_mode TO 'force_generic_plan'
 AS $function$
 declare
-  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_key bigint;
 begin
-  if not module_cache._holds_claim(v_key) then
-    -- Of a realm that was closed or opened since, claims have other keys.
+  -- Of a realm that was closed or opened since, claims have other keys; and whoever may not read it any more must not
+  -- keep everybody else waiting.
+  if not exists (select from module_cache._private_realms) or not module_cache._is_closed(v_realm, canonical_path) then
+    v_key := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  end if;
+  if v_key is null or not module_cache._holds_claim(v_key) then
     select c.claim_key into v_key
     from module_cache._claims c
     where c.backend_pid = pg_backend_pid()
-      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.realm_url = v_realm collate "C"
       and c.canonical_path = release.canonical_path collate "C"
       and c.kind = release.kind collate "C"
       and c.variant = release.variant collate "C"
       and module_cache._holds_claim(c.claim_key)
     limit 1;
     if not found then
+      -- It raises for a realm that is closed.
+      perform module_cache._claim_key(realm_url, canonical_path, kind, variant);
       return false;
     end if;
   end if;
@@ -3668,6 +3760,8 @@ comment on column reads of view module_cache.peers is 'Answers from its memory, 
 
 comment on column realm_column of view module_cache.tracked_tables is 'Column with the realm of each module; null if all are of one.';
 
+comment on column realm_hash of table module_cache._private_realms is 'Its own cover key, and that of its index.';
+
 comment on column realm_url of table module_cache._activity is 'Null for all that is beyond what is counted apart.';
 
 comment on column realm_url of table module_cache._generations is 'Null for everything.';
@@ -3746,6 +3840,8 @@ comment on function module_cache._add_activity(uuid,integer,module_cache._activi
 
 comment on function module_cache._advisory_locks() is 'The advisory locks of this database that sessions hold.';
 
+comment on function module_cache._after_realm(text) is 'By their bytes, what lies in a realm comes before this.';
+
 comment on function module_cache._broadcast(text,text,text[],xid8) is 'Notifies the listeners of one log row when the transaction commits.';
 
 comment on function module_cache._broadcast_in_parts(text,text,text[],xid8) is 'Notifies the listeners of a log row that names many modules, or long ones.';
@@ -3808,6 +3904,8 @@ comment on function module_cache._is_closed(text,text) is 'True if a module, or 
 
 comment on function module_cache._is_live(module_cache._artifacts) is 'True if get would return this artifact: same epoch, not expired, nothing that it covers invalidated since.';
 
+comment on function module_cache._is_maintenance() is 'True while Postgres runs expressions with the rights of the owner of a table, whoever has started that.';
+
 comment on function module_cache._is_member(name) is 'True if the caller has the rights of the role, or of the owner of this schema.';
 
 comment on function module_cache._is_newer(pg_snapshot,pg_snapshot) is 'True if a has seen strictly more than b.';
@@ -3820,7 +3918,7 @@ comment on function module_cache._is_worth_it(uuid,xid8,xid8,interval) is 'False
 
 comment on function module_cache._may_be_merge(text) is 'False if the statement whose trigger has this context is certainly no MERGE.';
 
-comment on function module_cache._may_depend_on_private(bigint[]) is 'False if nothing that has these cover keys lies in a private realm, which is so for most artifacts.';
+comment on function module_cache._may_be_private(bigint[]) is 'False if what has these cover keys depends on no private realm but one around its own, as most artifacts.';
 
 comment on function module_cache._may_notify() is 'False if module_cache.notify is off, if the notification queue of the server is half full, or if the transaction waits less than a second for locks.';
 
@@ -3872,6 +3970,8 @@ comment on function module_cache._report_peer(text,jsonb,jsonb) is 'Says on the 
 
 comment on function module_cache._require_artifact(text,text,text,text) is 'The normalised realm of a well-formed artifact key; raises MC001 for any part that is not.';
 
+comment on function module_cache._require_not_serializable() is 'Raises MC003 where serializable transactions of others could conflict with this one.';
+
 comment on function module_cache._require_past(pg_snapshot) is 'Raises MC002 for a snapshot that this server cannot have given out.';
 
 comment on function module_cache._require_publishable(text,text,text[],bigint[]) is 'Raises MC006 if some who may read this module may not read what it depends on.';
@@ -3914,7 +4014,7 @@ comment on function module_cache._trigger_arguments(bytea) is 'Realm, path colum
 
 comment on function module_cache._untracking_statements(regclass,name) is 'The statements that drop the triggers of a tracked table, none if it is not tracked. Raises MC003.';
 
-comment on function module_cache._visible_keys(text,text[]) is 'Those dependency keys that the caller may see.';
+comment on function module_cache._visible_keys(text,text[],bigint[]) is 'Those dependency keys that the caller may see. Their cover keys, if they are at hand, make it fast.';
 
 comment on function module_cache._visible_paths(text,text[]) is 'Those modules of a realm that the caller may see.';
 
@@ -4060,7 +4160,7 @@ grant execute on function module_cache._untracking_statements(regclass,name) to 
 
 grant execute on function module_cache._untracking_statements(regclass,name) to module_cache_writer;
 
-grant execute on function module_cache._visible_keys(text,text[]) to module_cache_operator;
+grant execute on function module_cache._visible_keys(text,text[],bigint[]) to module_cache_operator;
 
 grant execute on function module_cache._visible_paths(text,text[]) to module_cache_operator;
 

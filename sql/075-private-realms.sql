@@ -10,17 +10,24 @@
  * changed module must not stay because of who has changed it.
  */
 
-/* Logged, and by name: after a crash, or a restore to where the role is missing, a private realm is still private. */
+/*
+ * Logged, and by name: after a crash, or a restore to where the role is missing, a private realm is still private.
+ * VACUUM does not cut pages off: every invalidation reads it, and is to wait for nobody.
+ */
 create table module_cache._private_realms (
   realm_url text collate "C" primary key,
   role_name name not null,
-  salt uuid not null
-);
+  salt uuid not null,
+  realm_hash bigint not null generated always as (module_cache._realm_hash(realm_url)) stored,
+  index_hash bigint not null generated always as (module_cache._module_hash(realm_url, 'index')) stored
+) with (vacuum_truncate = off);
 
-create index _private_realms_realm_hash on module_cache._private_realms (module_cache._realm_hash(realm_url));
-create index _private_realms_index_hash on module_cache._private_realms (module_cache._module_hash(realm_url, 'index'));
+/* Not of expressions: who may not call their functions keeps them from being recognised for the rest of the session. */
+create index _private_realms_realm_hash on module_cache._private_realms (realm_hash);
+create index _private_realms_index_hash on module_cache._private_realms (index_hash);
 
 comment on table module_cache._private_realms is 'Realms that only members of a role may read.';
+comment on column module_cache._private_realms.realm_hash is 'Its own cover key, and that of its index.';
 comment on column module_cache._private_realms.salt is
   'Goes into the keys of its claims, which everybody who may log in can see: no name is to be guessed from them.';
 
@@ -42,18 +49,46 @@ end;
 
 comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
 
-/* Definer, as what follows, because the views run it with the rights of whoever reads them. */
+/*
+ * Whoever refreshes a materialized view, builds or analyses an index (autovacuum as well), runs what the owner of the
+ * table wrote, and Postgres takes the rights of that owner for it. The session is still that of somebody who may see
+ * more. Nothing tells that this is so but a command that is refused then. (Not during a parallel operation either.)
+ */
+create function module_cache._is_maintenance() returns boolean
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  unlisten module_cache_nothing;
+  -- What listens could not prepare its transaction behind it: an error takes it back.
+  if current_setting('max_prepared_transactions') <> '0' then
+    raise exception using errcode = 'MC000';
+  end if;
+  return false;
+exception
+  when insufficient_privilege then
+    return true;
+  when sqlstate 'MC000' then
+    return false;
+end;
+$$;
+
+comment on function module_cache._is_maintenance() is
+  'True while Postgres runs expressions with the rights of the owner of a table, whoever has started that.';
+
 create function module_cache._is_member(role_name name) returns boolean
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
   v_caller constant oid := (select r.oid from pg_roles r where r.rolname = module_cache._caller());
 begin
-  return coalesce(
-      pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
-    or coalesce(
-      pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false);
+  return (
+      coalesce(
+        pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
+      or coalesce(
+        pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false))
+    and not module_cache._is_maintenance();
 end;
 $$;
 
@@ -84,8 +119,21 @@ $$;
 
 comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
 
+/* The character after the slash that a realm ends in. */
+create function module_cache._after_realm(realm_url text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select (left(realm_url, -1) || '0') collate "C";
+end;
+
+comment on function module_cache._after_realm(text) is 'By their bytes, what lies in a realm comes before this.';
+
+/*
+ * Definer, because the views run it with the rights of whoever reads them. Said to cost nothing, so that it is asked
+ * before any condition of theirs: whether those were asked shows in EXPLAIN.
+ */
 create function module_cache._is_closed(realm_url text, canonical_path text) returns boolean
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer cost 0.0001
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -99,7 +147,7 @@ comment on function module_cache._is_closed(text, text) is
   'True if a module, or for an empty path a realm, is not for the caller to see.';
 
 create function module_cache._visible_paths(realm_url text, canonical_paths text[]) returns text[]
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
@@ -107,12 +155,18 @@ begin
   if exists (
     select
     from module_cache._private_realms p
-    where starts_with(p.realm_url, _visible_paths.realm_url) and p.realm_url <> _visible_paths.realm_url)
+    where p.realm_url > _visible_paths.realm_url collate "C"
+      and p.realm_url < module_cache._after_realm(_visible_paths.realm_url))
   then
     return array(
       select n.path
       from unnest(canonical_paths) with ordinality n (path, position)
-      where not module_cache._is_closed(realm_url, n.path)
+      join (
+        select f.folder, module_cache._is_closed(realm_url, f.folder) as is_closed
+        from (select distinct coalesce(substring(p.path from '^.*/'), '') as folder from unnest(canonical_paths) p (path)) f
+        offset 0
+      ) c on c.folder = coalesce(substring(n.path from '^.*/'), '')
+      where not c.is_closed
       order by n.position);
   end if;
   return case when module_cache._is_closed(realm_url, '') then '{}' else canonical_paths end;
@@ -121,12 +175,35 @@ $$;
 
 comment on function module_cache._visible_paths(text, text[]) is 'Those modules of a realm that the caller may see.';
 
+/* The cover keys of an artifact hold every realm below its own that its dependencies lie in, and all of others. */
+create function module_cache._may_be_private(depends_on bigint[]) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+begin
+  return exists (select from module_cache._private_realms p where p.realm_hash = any (depends_on))
+    or exists (select from module_cache._private_realms p where p.index_hash = any (depends_on));
+end;
+$$;
+
+comment on function module_cache._may_be_private(bigint[]) is
+  'False if what has these cover keys depends on no private realm but one around its own, as most artifacts.';
+
 /* A key may have lost what would tell it from a realm: `https://example.com/a` can be the index of `…/a/`. */
-create function module_cache._visible_keys(realm_url text, dependency_keys text[]) returns text[]
-  language plpgsql stable parallel restricted security definer
+create function module_cache._visible_keys(realm_url text, dependency_keys text[], depends_on bigint[]) returns text[]
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
+  if depends_on is not null
+    and not module_cache._may_be_private(depends_on)
+    and (module_cache._private_realm(realm_url)).role_name is null
+  then
+    return dependency_keys;
+  end if;
   return array(
     select k.key
     from unnest(dependency_keys) with ordinality k (key, position)
@@ -136,25 +213,8 @@ begin
 end;
 $$;
 
-comment on function module_cache._visible_keys(text, text[]) is 'Those dependency keys that the caller may see.';
-
-/* The cover keys of an artifact hold every realm that its dependencies lie in, and the index of one. */
-create function module_cache._may_depend_on_private(depends_on bigint[]) returns boolean
-  language plpgsql stable parallel restricted
-  set search_path to pg_catalog, module_cache, pg_temp
-  set plan_cache_mode to force_generic_plan
-  set enable_seqscan to off
-  set jit to off
-as $$
-begin
-  return exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
-    or exists (
-      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on));
-end;
-$$;
-
-comment on function module_cache._may_depend_on_private(bigint[]) is
-  'False if nothing that has these cover keys lies in a private realm, which is so for most artifacts.';
+comment on function module_cache._visible_keys(text, text[], bigint[]) is
+  'Those dependency keys that the caller may see. Their cover keys, if they are at hand, make it fast.';
 
 /* Which realm is the innermost, only the keys themselves tell; one that could be the index of a private realm is taken for it. */
 create function module_cache._private_dependencies(realm_url text, dependency_keys text[], depends_on bigint[])
@@ -166,7 +226,7 @@ create function module_cache._private_dependencies(realm_url text, dependency_ke
   set jit to off
 as $$
 begin
-  if not module_cache._may_depend_on_private(depends_on) then
+  if not module_cache._may_be_private(depends_on) and (module_cache._private_realm(realm_url)).role_name is null then
     return;
   end if;
   return query
@@ -178,7 +238,7 @@ begin
     union
     select p.role_name
     from module_cache._private_realms p
-    where module_cache._module_hash(p.realm_url, 'index') = any (depends_on);
+    where p.index_hash = any (depends_on);
 end;
 $$;
 
@@ -192,7 +252,7 @@ comment on function module_cache._private_dependencies(text, text[], bigint[]) i
 create function module_cache._privacy(
   realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
   out is_private boolean, out is_hidden boolean)
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
@@ -208,7 +268,7 @@ begin
   end if;
   is_private := v_private.role_name is not null;
   is_hidden := false;
-  if depends_on = '{}' or not module_cache._may_depend_on_private(depends_on) then
+  if depends_on = '{}' or v_private.role_name is null and not module_cache._may_be_private(depends_on) then
     return;
   end if;
   v_roles := array_remove(
@@ -241,7 +301,6 @@ begin
     from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)
     left join pg_roles r on r.rolname = d.role_name
     where d.role_name is not null
-      and d.role_name is distinct from v_private.role_name
       and pg_has_role(v_role, r.oid, 'usage') is not true)
   then
     perform module_cache._raise('MC006', 'a dependency lies in a private realm',
@@ -259,7 +318,7 @@ comment on function module_cache._require_publishable(text, text, text[], bigint
  * private drops all of it then, in case it held that, or held it before its role lost a member.
  */
 create function module_cache._told(scope text, realm_url text, canonical_paths text[], xid xid8) returns text
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -294,16 +353,35 @@ as $$
 begin
   return (module_cache._private_realm(realm_url)).role_name is not null
     or exists (
-      select from module_cache._private_realms p where starts_with(p.realm_url, _names_private.realm_url))
+      select
+      from module_cache._private_realms p
+      where p.realm_url >= _names_private.realm_url collate "C"
+        and p.realm_url < module_cache._after_realm(_names_private.realm_url))
     and exists (
       select
-      from unnest(canonical_paths) n (path)
-      where (module_cache._private_realm(realm_url || n.path)).role_name is not null);
+      from (select distinct coalesce(substring(n.path from '^.*/'), '') as folder from unnest(canonical_paths) n (path)) f
+      where (module_cache._private_realm(realm_url || f.folder)).role_name is not null);
 end;
 $$;
 
 comment on function module_cache._names_private(text, text[]) is
   'True if a notification would tell everybody who may log in what not everybody may see.';
+
+/* Every invalidation reads which realms are private. */
+create function module_cache._require_not_serializable() returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') = 'serializable' then
+    perform module_cache._raise('MC003', 'realms are not closed or opened in a serializable transaction', null,
+      'Do it in READ COMMITTED: transactions of others that invalidate must not fail because of it.');
+  end if;
+end;
+$$;
+
+comment on function module_cache._require_not_serializable() is
+  'Raises MC003 where serializable transactions of others could conflict with this one.';
 
 /*
  * Not granted to any role: whoever can close a realm, or open it, decides who reads it. What was read until now is
@@ -317,6 +395,7 @@ as $$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   if role_name is null or not exists (select from pg_roles r where r.rolname = close_realm.role_name) then
     perform module_cache._raise('MC003', 'no such role', format('role_name: %L', role_name),
       'Names are compared as they are, upper and lower case included. Create the role first.');
@@ -326,6 +405,21 @@ begin
   on conflict on constraint _private_realms_pkey do update
   set role_name = excluded.role_name, salt = excluded.salt;
   perform module_cache._clear('closed', module_cache._realm_hash(v_realm), v_realm);
+  -- What is stored under a realm around it, or inside, has no such key.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  cross join (
+    select array_to_string((string_to_array(v_realm, '/'))[:n], '/') || '/' as url
+    from generate_series(3, cardinality(string_to_array(v_realm, '/')) - 2) n
+  ) around
+  join module_cache._artifacts a
+    on a.realm_url = around.url
+    and starts_with(a.canonical_path, substr(v_realm, length(around.url) + 1))
+  union
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  join module_cache._artifacts a on a.realm_url > v_realm and a.realm_url < module_cache._after_realm(v_realm);
 end;
 $$;
 
@@ -339,6 +433,7 @@ as $$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   delete from module_cache._private_realms p where p.realm_url = v_realm;
 end;
 $$;

@@ -7,7 +7,7 @@ create function module_cache.get(
   realm_url text, canonical_path text, kind text default 'transpile', variant text default '',
   out status text, out body text, out headers jsonb, out dependency_keys text[], out generation xid8,
   out token text, out expires_in interval)
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off

@@ -130,9 +130,18 @@ begin
       select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
   end if;
   return query
-    select m.realm_url, m.path
-    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
-    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
+    with invalidated as materialized (
+      select m.realm_url, m.path
+      from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    ), told as (
+      select i.realm_url, array_agg(i.path) as paths
+      from invalidated i
+      where exists (select from module_cache._private_realms)
+      group by i.realm_url
+    )
+    select i.realm_url, i.path from invalidated i where not exists (select from module_cache._private_realms)
+    union all
+    select t.realm_url, v.path from told t, unnest(module_cache._visible_paths(t.realm_url, t.paths)) v (path);
 end;
 $$;
 

@@ -322,7 +322,7 @@ comment on function module_cache._tracking_problem(oid, text[]) is 'Why calling 
 /* Definer, so that the view needs no more rights than one to read it. */
 create function module_cache._tracked_tables()
   returns table (source regclass, realm_url text, path_column text, realm_column text, tables bigint, problem text)
-  language sql stable parallel safe security definer
+  language sql stable parallel unsafe security definer
 begin atomic
   select
     t.source::regclass,

@@ -24,7 +24,7 @@ comment on table module_cache._claims is
   'What claims are called. A row counts while its session holds the lock.';
 
 create function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -151,20 +151,27 @@ create function module_cache.release(realm_url text, canonical_path text, kind t
   set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_key bigint;
 begin
-  if not module_cache._holds_claim(v_key) then
-    -- Of a realm that was closed or opened since, claims have other keys.
+  -- Of a realm that was closed or opened since, claims have other keys; and whoever may not read it any more must not
+  -- keep everybody else waiting.
+  if not exists (select from module_cache._private_realms) or not module_cache._is_closed(v_realm, canonical_path) then
+    v_key := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  end if;
+  if v_key is null or not module_cache._holds_claim(v_key) then
     select c.claim_key into v_key
     from module_cache._claims c
     where c.backend_pid = pg_backend_pid()
-      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.realm_url = v_realm collate "C"
       and c.canonical_path = release.canonical_path collate "C"
       and c.kind = release.kind collate "C"
       and c.variant = release.variant collate "C"
       and module_cache._holds_claim(c.claim_key)
     limit 1;
     if not found then
+      -- It raises for a realm that is closed.
+      perform module_cache._claim_key(realm_url, canonical_path, kind, variant);
       return false;
     end if;
   end if;

@@ -8,7 +8,7 @@
  * invalidated.
  */
 create function module_cache._status(realm_url text, canonical_path text, kind text, variant text) returns text
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
 as $$
@@ -42,7 +42,7 @@ select
   a.expires_at,
   case
     when exists (select from module_cache._private_realms) then
-      module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"
+      module_cache._visible_keys(a.realm_url, a.dependency_keys, a.depends_on) collate "default"
     else a.dependency_keys
   end as dependency_keys,
   a.headers,
@@ -166,7 +166,9 @@ create view module_cache.private_realms with (security_barrier) as
 select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
 from module_cache._private_realms p
 where module_cache._is_member(p.role_name)
-order by p.realm_url;
+order by p.realm_url
+-- So that no condition gets to an index before that.
+limit all;
 
 comment on view module_cache.private_realms is
   'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
@@ -380,7 +382,7 @@ create function module_cache._counted() returns table (
   realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
   coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint,
   production_ms double precision, rejected_by jsonb)
-  language plpgsql stable parallel safe security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare

@@ -27,11 +27,11 @@ end;
 comment on function module_cache._named_from(text, text, text) is 'What a module is called in another realm, or in its own.';
 
 create function module_cache._name_for_caller(home text, name text) returns text
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
-  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+  return case when module_cache._visible_keys(home, array[name], null) = '{}' then 'a private module' else name end;
 end;
 $$;
 
@@ -106,7 +106,7 @@ comment on function module_cache._way_to_named(uuid, text, bigint[], text[], tex
 create function module_cache._describe_invalidation(
   epoch uuid, home text, module_hash bigint, depends_on bigint[], generation module_cache._generations,
   out log_entry module_cache._invalidations, out through text[], out description text)
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -268,7 +268,7 @@ begin
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
     dependencies := case
-      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys, v_artifact.depends_on)
       else v_artifact.dependency_keys
     end;
     created_at := v_artifact.created_at;

@@ -44,7 +44,7 @@ declare
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _status(text, text, text, text), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
-    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then

@@ -37,19 +37,23 @@ export async function get(sql: Queryable, id: ArtifactId): Promise<ReadRow> {
 }
 
 /**
- * Many reads in one statement, which is one snapshot for all of them: so they have one token, and it is sent once,
- * because it can be long. Rows come in any order; those that belong here are the last ones (see `only`).
+ * Many reads in one statement, which is one snapshot for all of them: so their tokens differ only in their end, and what
+ * they have in common is sent once, because it can be long. Rows come in any order; those that belong here are the last
+ * ones (see `only`).
  */
 export async function getMany(sql: Queryable, ids: readonly ArtifactId[]): Promise<ReadRow[]> {
   const wanted = ids.map(({ realm, path, kind, variant }) => [realm, path, kind, variant]);
   const rows = await sql`
     select g.status, g.body, g.headers::text, array_to_json(g.dependency_keys)::text, g.generation::text,
-      case w.position when 1 then g.token end, (extract(epoch from g.expires_in) * 1000)::text, w.position::text
+      case w.position when 1 then g.token else substring(g.token from '/private$') end,
+      (extract(epoch from g.expires_in) * 1000)::text, w.position::text
     from jsonb_array_elements(${JSON.stringify(wanted)}::text::jsonb) with ordinality w (id, position),
       lateral module_cache.get(w.id->>0, w.id->>1, w.id->>2, w.id->>3) g`.values();
   const found = inOrder(rows, ids.length).map(readRowOf);
   const token = found[0]?.token ?? null;
-  return found.map((row) => ({ ...row, token }));
+  if (token === null) return found.map((row) => ({ ...row, token }));
+  const common = token.replace(/\/private$/, '');
+  return found.map((row, index) => ({ ...row, token: index === 0 ? token : common + (row.token ?? '') }));
 }
 
 function readRowOf(row: ReturnType<typeof only>): ReadRow {

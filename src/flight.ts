@@ -340,7 +340,11 @@ export function startFlight(
         token === null && !alone
           ? undefined
           : fill.outdatedAt(
-              coversOfAll(module.dependencyKeys, presented),
+              // What could not be stored may have been made from what is private, and its token did not know.
+              [
+                ...coversOfAll(module.dependencyKeys, presented),
+                ...(stored === 'failed' ? [PRIVATE_COVER] : []),
+              ],
               presented?.snapshot ?? NOTHING_SEEN,
             );
       return { module: { ...module, source: 'produced', cached: false }, outdatedAt, seen };

@@ -120,17 +120,24 @@ comment on function module_cache._dependency_hashes(text, text[]) is
  * changed module must not stay because of who has changed it.
  */
 
-/* Logged, and by name: after a crash, or a restore to where the role is missing, a private realm is still private. */
+/*
+ * Logged, and by name: after a crash, or a restore to where the role is missing, a private realm is still private.
+ * VACUUM does not cut pages off: every invalidation reads it, and is to wait for nobody.
+ */
 create table module_cache._private_realms (
   realm_url text collate "C" primary key,
   role_name name not null,
-  salt uuid not null
-);
+  salt uuid not null,
+  realm_hash bigint not null generated always as (module_cache._realm_hash(realm_url)) stored,
+  index_hash bigint not null generated always as (module_cache._module_hash(realm_url, 'index')) stored
+) with (vacuum_truncate = off);
 
-create index _private_realms_realm_hash on module_cache._private_realms (module_cache._realm_hash(realm_url));
-create index _private_realms_index_hash on module_cache._private_realms (module_cache._module_hash(realm_url, 'index'));
+/* Not of expressions: who may not call their functions keeps them from being recognised for the rest of the session. */
+create index _private_realms_realm_hash on module_cache._private_realms (realm_hash);
+create index _private_realms_index_hash on module_cache._private_realms (index_hash);
 
 comment on table module_cache._private_realms is 'Realms that only members of a role may read.';
+comment on column module_cache._private_realms.realm_hash is 'Its own cover key, and that of its index.';
 comment on column module_cache._private_realms.salt is
   'Goes into the keys of its claims, which everybody who may log in can see: no name is to be guessed from them.';
 
@@ -152,18 +159,46 @@ end;
 
 comment on function module_cache._caller() is 'The role that calls, whatever function runs.';
 
-/* Definer, as what follows, because the views run it with the rights of whoever reads them. */
+/*
+ * Whoever refreshes a materialized view, builds or analyses an index (autovacuum as well), runs what the owner of the
+ * table wrote, and Postgres takes the rights of that owner for it. The session is still that of somebody who may see
+ * more. Nothing tells that this is so but a command that is refused then. (Not during a parallel operation either.)
+ */
+create function module_cache._is_maintenance() returns boolean
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  unlisten module_cache_nothing;
+  -- What listens could not prepare its transaction behind it: an error takes it back.
+  if current_setting('max_prepared_transactions') <> '0' then
+    raise exception using errcode = 'MC000';
+  end if;
+  return false;
+exception
+  when insufficient_privilege then
+    return true;
+  when sqlstate 'MC000' then
+    return false;
+end;
+$$;
+
+comment on function module_cache._is_maintenance() is
+  'True while Postgres runs expressions with the rights of the owner of a table, whoever has started that.';
+
 create function module_cache._is_member(role_name name) returns boolean
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
   v_caller constant oid := (select r.oid from pg_roles r where r.rolname = module_cache._caller());
 begin
-  return coalesce(
-      pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
-    or coalesce(
-      pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false);
+  return (
+      coalesce(
+        pg_has_role(v_caller, (select r.oid from pg_roles r where r.rolname = _is_member.role_name), 'usage'), false)
+      or coalesce(
+        pg_has_role(v_caller, (select n.nspowner from pg_namespace n where n.nspname = 'module_cache'), 'usage'), false))
+    and not module_cache._is_maintenance();
 end;
 $$;
 
@@ -194,8 +229,21 @@ $$;
 
 comment on function module_cache._private_realm(text) is 'The innermost private realm that a URL lies in; null if there is none.';
 
+/* The character after the slash that a realm ends in. */
+create function module_cache._after_realm(realm_url text) returns text
+  language sql immutable parallel safe
+begin atomic
+  select (left(realm_url, -1) || '0') collate "C";
+end;
+
+comment on function module_cache._after_realm(text) is 'By their bytes, what lies in a realm comes before this.';
+
+/*
+ * Definer, because the views run it with the rights of whoever reads them. Said to cost nothing, so that it is asked
+ * before any condition of theirs: whether those were asked shows in EXPLAIN.
+ */
 create function module_cache._is_closed(realm_url text, canonical_path text) returns boolean
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer cost 0.0001
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -209,7 +257,7 @@ comment on function module_cache._is_closed(text, text) is
   'True if a module, or for an empty path a realm, is not for the caller to see.';
 
 create function module_cache._visible_paths(realm_url text, canonical_paths text[]) returns text[]
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
@@ -217,12 +265,18 @@ begin
   if exists (
     select
     from module_cache._private_realms p
-    where starts_with(p.realm_url, _visible_paths.realm_url) and p.realm_url <> _visible_paths.realm_url)
+    where p.realm_url > _visible_paths.realm_url collate "C"
+      and p.realm_url < module_cache._after_realm(_visible_paths.realm_url))
   then
     return array(
       select n.path
       from unnest(canonical_paths) with ordinality n (path, position)
-      where not module_cache._is_closed(realm_url, n.path)
+      join (
+        select f.folder, module_cache._is_closed(realm_url, f.folder) as is_closed
+        from (select distinct coalesce(substring(p.path from '^.*/'), '') as folder from unnest(canonical_paths) p (path)) f
+        offset 0
+      ) c on c.folder = coalesce(substring(n.path from '^.*/'), '')
+      where not c.is_closed
       order by n.position);
   end if;
   return case when module_cache._is_closed(realm_url, '') then '{}' else canonical_paths end;
@@ -231,12 +285,35 @@ $$;
 
 comment on function module_cache._visible_paths(text, text[]) is 'Those modules of a realm that the caller may see.';
 
+/* The cover keys of an artifact hold every realm below its own that its dependencies lie in, and all of others. */
+create function module_cache._may_be_private(depends_on bigint[]) returns boolean
+  language plpgsql stable parallel restricted
+  set search_path to pg_catalog, module_cache, pg_temp
+  set plan_cache_mode to force_generic_plan
+  set enable_seqscan to off
+  set jit to off
+as $$
+begin
+  return exists (select from module_cache._private_realms p where p.realm_hash = any (depends_on))
+    or exists (select from module_cache._private_realms p where p.index_hash = any (depends_on));
+end;
+$$;
+
+comment on function module_cache._may_be_private(bigint[]) is
+  'False if what has these cover keys depends on no private realm but one around its own, as most artifacts.';
+
 /* A key may have lost what would tell it from a realm: `https://example.com/a` can be the index of `…/a/`. */
-create function module_cache._visible_keys(realm_url text, dependency_keys text[]) returns text[]
-  language plpgsql stable parallel restricted security definer
+create function module_cache._visible_keys(realm_url text, dependency_keys text[], depends_on bigint[]) returns text[]
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
+  if depends_on is not null
+    and not module_cache._may_be_private(depends_on)
+    and (module_cache._private_realm(realm_url)).role_name is null
+  then
+    return dependency_keys;
+  end if;
   return array(
     select k.key
     from unnest(dependency_keys) with ordinality k (key, position)
@@ -246,25 +323,8 @@ begin
 end;
 $$;
 
-comment on function module_cache._visible_keys(text, text[]) is 'Those dependency keys that the caller may see.';
-
-/* The cover keys of an artifact hold every realm that its dependencies lie in, and the index of one. */
-create function module_cache._may_depend_on_private(depends_on bigint[]) returns boolean
-  language plpgsql stable parallel restricted
-  set search_path to pg_catalog, module_cache, pg_temp
-  set plan_cache_mode to force_generic_plan
-  set enable_seqscan to off
-  set jit to off
-as $$
-begin
-  return exists (select from module_cache._private_realms p where module_cache._realm_hash(p.realm_url) = any (depends_on))
-    or exists (
-      select from module_cache._private_realms p where module_cache._module_hash(p.realm_url, 'index') = any (depends_on));
-end;
-$$;
-
-comment on function module_cache._may_depend_on_private(bigint[]) is
-  'False if nothing that has these cover keys lies in a private realm, which is so for most artifacts.';
+comment on function module_cache._visible_keys(text, text[], bigint[]) is
+  'Those dependency keys that the caller may see. Their cover keys, if they are at hand, make it fast.';
 
 /* Which realm is the innermost, only the keys themselves tell; one that could be the index of a private realm is taken for it. */
 create function module_cache._private_dependencies(realm_url text, dependency_keys text[], depends_on bigint[])
@@ -276,7 +336,7 @@ create function module_cache._private_dependencies(realm_url text, dependency_ke
   set jit to off
 as $$
 begin
-  if not module_cache._may_depend_on_private(depends_on) then
+  if not module_cache._may_be_private(depends_on) and (module_cache._private_realm(realm_url)).role_name is null then
     return;
   end if;
   return query
@@ -288,7 +348,7 @@ begin
     union
     select p.role_name
     from module_cache._private_realms p
-    where module_cache._module_hash(p.realm_url, 'index') = any (depends_on);
+    where p.index_hash = any (depends_on);
 end;
 $$;
 
@@ -302,7 +362,7 @@ comment on function module_cache._private_dependencies(text, text[], bigint[]) i
 create function module_cache._privacy(
   realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
   out is_private boolean, out is_hidden boolean)
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
@@ -318,7 +378,7 @@ begin
   end if;
   is_private := v_private.role_name is not null;
   is_hidden := false;
-  if depends_on = '{}' or not module_cache._may_depend_on_private(depends_on) then
+  if depends_on = '{}' or v_private.role_name is null and not module_cache._may_be_private(depends_on) then
     return;
   end if;
   v_roles := array_remove(
@@ -351,7 +411,6 @@ begin
     from module_cache._private_dependencies(realm_url, dependency_keys, depends_on) d (role_name)
     left join pg_roles r on r.rolname = d.role_name
     where d.role_name is not null
-      and d.role_name is distinct from v_private.role_name
       and pg_has_role(v_role, r.oid, 'usage') is not true)
   then
     perform module_cache._raise('MC006', 'a dependency lies in a private realm',
@@ -369,7 +428,7 @@ comment on function module_cache._require_publishable(text, text, text[], bigint
  * private drops all of it then, in case it held that, or held it before its role lost a member.
  */
 create function module_cache._told(scope text, realm_url text, canonical_paths text[], xid xid8) returns text
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -404,16 +463,35 @@ as $$
 begin
   return (module_cache._private_realm(realm_url)).role_name is not null
     or exists (
-      select from module_cache._private_realms p where starts_with(p.realm_url, _names_private.realm_url))
+      select
+      from module_cache._private_realms p
+      where p.realm_url >= _names_private.realm_url collate "C"
+        and p.realm_url < module_cache._after_realm(_names_private.realm_url))
     and exists (
       select
-      from unnest(canonical_paths) n (path)
-      where (module_cache._private_realm(realm_url || n.path)).role_name is not null);
+      from (select distinct coalesce(substring(n.path from '^.*/'), '') as folder from unnest(canonical_paths) n (path)) f
+      where (module_cache._private_realm(realm_url || f.folder)).role_name is not null);
 end;
 $$;
 
 comment on function module_cache._names_private(text, text[]) is
   'True if a notification would tell everybody who may log in what not everybody may see.';
+
+/* Every invalidation reads which realms are private. */
+create function module_cache._require_not_serializable() returns void
+  language plpgsql volatile parallel unsafe
+  set search_path to pg_catalog, module_cache, pg_temp
+as $$
+begin
+  if current_setting('transaction_isolation') = 'serializable' then
+    perform module_cache._raise('MC003', 'realms are not closed or opened in a serializable transaction', null,
+      'Do it in READ COMMITTED: transactions of others that invalidate must not fail because of it.');
+  end if;
+end;
+$$;
+
+comment on function module_cache._require_not_serializable() is
+  'Raises MC003 where serializable transactions of others could conflict with this one.';
 
 /*
  * Not granted to any role: whoever can close a realm, or open it, decides who reads it. What was read until now is
@@ -427,6 +505,7 @@ as $$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   if role_name is null or not exists (select from pg_roles r where r.rolname = close_realm.role_name) then
     perform module_cache._raise('MC003', 'no such role', format('role_name: %L', role_name),
       'Names are compared as they are, upper and lower case included. Create the role first.');
@@ -436,6 +515,21 @@ begin
   on conflict on constraint _private_realms_pkey do update
   set role_name = excluded.role_name, salt = excluded.salt;
   perform module_cache._clear('closed', module_cache._realm_hash(v_realm), v_realm);
+  -- What is stored under a realm around it, or inside, has no such key.
+  insert into module_cache._generations (key, xid, epoch, realm_url)
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  cross join (
+    select array_to_string((string_to_array(v_realm, '/'))[:n], '/') || '/' as url
+    from generate_series(3, cardinality(string_to_array(v_realm, '/')) - 2) n
+  ) around
+  join module_cache._artifacts a
+    on a.realm_url = around.url
+    and starts_with(a.canonical_path, substr(v_realm, length(around.url) + 1))
+  union
+  select distinct a.module_hash, pg_current_xact_id(), e.epoch, v_realm
+  from module_cache._epoch() e
+  join module_cache._artifacts a on a.realm_url > v_realm and a.realm_url < module_cache._after_realm(v_realm);
 end;
 $$;
 
@@ -449,6 +543,7 @@ as $$
 declare
   v_realm constant text := module_cache._require_realm(realm_url);
 begin
+  perform module_cache._require_not_serializable();
   delete from module_cache._private_realms p where p.realm_url = v_realm;
 end;
 $$;
@@ -787,9 +882,18 @@ begin
       select count(*) from unnest(canonical_paths) n (path) where module_cache._path(v_realm, n.path) is null);
   end if;
   return query
-    select m.realm_url, m.path
-    from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
-    where not exists (select from module_cache._private_realms) or not module_cache._is_closed(m.realm_url, m.path);
+    with invalidated as materialized (
+      select m.realm_url, m.path
+      from module_cache._invalidate(v_realm, v_paths, v_ignored) i, unnest(i.realm_urls, i.invalidated_paths) m (realm_url, path)
+    ), told as (
+      select i.realm_url, array_agg(i.path) as paths
+      from invalidated i
+      where exists (select from module_cache._private_realms)
+      group by i.realm_url
+    )
+    select i.realm_url, i.path from invalidated i where not exists (select from module_cache._private_realms)
+    union all
+    select t.realm_url, v.path from told t, unnest(module_cache._visible_paths(t.realm_url, t.paths)) v (path);
 end;
 $$;
 
@@ -801,7 +905,7 @@ comment on function module_cache.invalidate(text, text[]) is
  * invalidated.
  */
 create function module_cache._status(realm_url text, canonical_path text, kind text, variant text) returns text
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
 as $$
@@ -834,7 +938,7 @@ select
   a.expires_at,
   case
     when exists (select from module_cache._private_realms) then
-      module_cache._visible_keys(a.realm_url, a.dependency_keys) collate "default"
+      module_cache._visible_keys(a.realm_url, a.dependency_keys, a.depends_on) collate "default"
     else a.dependency_keys
   end as dependency_keys,
   a.headers,
@@ -873,7 +977,7 @@ order by max(g.xid) desc, g.realm_url, g.canonical_path;
 
 /* Two artifacts whose names run into each other have a claim each. */
 create or replace function module_cache._claim_key(realm_url text, canonical_path text, kind text, variant text) returns bigint
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -916,7 +1020,7 @@ create or replace function module_cache.get(
   realm_url text, canonical_path text, kind text default 'transpile', variant text default '',
   out status text, out body text, out headers jsonb, out dependency_keys text[], out generation xid8,
   out token text, out expires_in interval)
-  language plpgsql stable parallel restricted security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
   set plan_cache_mode to force_generic_plan
   set enable_seqscan to off
@@ -1852,7 +1956,7 @@ comment on function module_cache._tracking_problem(oid, text[]) is 'Why calling 
 /* Definer, so that the view needs no more rights than one to read it. */
 create function module_cache._tracked_tables()
   returns table (source regclass, realm_url text, path_column text, realm_column text, tables bigint, problem text)
-  language sql stable parallel safe security definer
+  language sql stable parallel unsafe security definer
 begin atomic
   select
     t.source::regclass,
@@ -1881,7 +1985,9 @@ create view module_cache.private_realms with (security_barrier) as
 select p.realm_url, p.role_name, to_regrole(quote_ident(p.role_name)) is not null as has_role
 from module_cache._private_realms p
 where module_cache._is_member(p.role_name)
-order by p.realm_url;
+order by p.realm_url
+-- So that no condition gets to an index before that.
+limit all;
 
 comment on view module_cache.private_realms is
   'Realms that only members of a role may read, of roles that you are a member of. See close_realm.';
@@ -2017,20 +2123,27 @@ create or replace function module_cache.release(realm_url text, canonical_path t
   set plan_cache_mode to force_generic_plan
 as $$
 declare
-  v_key bigint := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  v_realm constant text := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
+  v_key bigint;
 begin
-  if not module_cache._holds_claim(v_key) then
-    -- Of a realm that was closed or opened since, claims have other keys.
+  -- Of a realm that was closed or opened since, claims have other keys; and whoever may not read it any more must not
+  -- keep everybody else waiting.
+  if not exists (select from module_cache._private_realms) or not module_cache._is_closed(v_realm, canonical_path) then
+    v_key := module_cache._claim_key(realm_url, canonical_path, kind, variant);
+  end if;
+  if v_key is null or not module_cache._holds_claim(v_key) then
     select c.claim_key into v_key
     from module_cache._claims c
     where c.backend_pid = pg_backend_pid()
-      and c.realm_url = module_cache._realm(release.realm_url) collate "C"
+      and c.realm_url = v_realm collate "C"
       and c.canonical_path = release.canonical_path collate "C"
       and c.kind = release.kind collate "C"
       and c.variant = release.variant collate "C"
       and module_cache._holds_claim(c.claim_key)
     limit 1;
     if not found then
+      -- It raises for a realm that is closed.
+      perform module_cache._claim_key(realm_url, canonical_path, kind, variant);
       return false;
     end if;
   end if;
@@ -2927,7 +3040,7 @@ create function module_cache._counted() returns table (
   realm_url text, kind text, artifacts bigint, bytes bigint, hits bigint, misses bigint, productions bigint,
   coalesced bigint, rejected bigint, failures bigint, invalidations bigint, l1_hits bigint, l2_hits bigint,
   production_ms double precision, rejected_by jsonb)
-  language plpgsql stable parallel safe security definer
+  language plpgsql stable parallel unsafe security definer
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -3041,11 +3154,11 @@ end;
 comment on function module_cache._named_from(text, text, text) is 'What a module is called in another realm, or in its own.';
 
 create function module_cache._name_for_caller(home text, name text) returns text
-  language plpgsql stable parallel restricted
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 begin
-  return case when module_cache._visible_keys(home, array[name]) = '{}' then 'a private module' else name end;
+  return case when module_cache._visible_keys(home, array[name], null) = '{}' then 'a private module' else name end;
 end;
 $$;
 
@@ -3120,7 +3233,7 @@ comment on function module_cache._way_to_named(uuid, text, bigint[], text[], tex
 create function module_cache._describe_invalidation(
   epoch uuid, home text, module_hash bigint, depends_on bigint[], generation module_cache._generations,
   out log_entry module_cache._invalidations, out through text[], out description text)
-  language plpgsql stable parallel safe
+  language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
 as $$
 declare
@@ -3282,7 +3395,7 @@ begin
     client_address := (v_invalidation.log_entry).client_address;
     backend_pid := (v_invalidation.log_entry).backend_pid;
     dependencies := case
-      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys)
+      when v_has_private then module_cache._visible_keys(v_artifact.realm_url, v_artifact.dependency_keys, v_artifact.depends_on)
       else v_artifact.dependency_keys
     end;
     created_at := v_artifact.created_at;
@@ -3348,7 +3461,7 @@ declare
   v_operator constant text := v_writer ||
     ', clear_all(), collect_garbage(interval, integer), _status(text, text, text, text), _tracked_tables(), '
     '_peer_reports(), _named_claims(), _counted(), explain(text, text), '
-    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[]), _is_member(name)';
+    '_is_closed(text, text), _visible_paths(text, text[]), _visible_keys(text, text[], bigint[]), _is_member(name)';
 begin
   foreach v_role in array array['module_cache_reader', 'module_cache_writer', 'module_cache_operator'] loop
     if to_regrole(v_role) is null then

@@ -73,6 +73,26 @@ test('a process that reads as a member and listens as another drops what is priv
   expect((await produce(mixed)).source).toBe('l1');
 });
 
+test.each(['member', 'former'])(
+  'so does what it has read together with what is open, listening as %s',
+  async (name) => {
+    if (name === 'former') await logins.create(name, ['module_cache_writer', tenant]);
+    const [member, mixed] = [await open('member'), await open(name, name === 'member' ? 'other' : name)];
+    const [request, asked] = [
+      { realm: newRealm(), path: 'open.ts' },
+      { realm, path: 'a.ts' },
+    ];
+    await member.cache.getOrProduce(request, making('open'));
+    await produce(member);
+    const read = await mixed.cache.getMany([request, asked]);
+    expect(read.map((module) => module?.body)).toEqual(['open', 'old']);
+    if (name === 'former') await database.sql.unsafe(`revoke ${tenant} from ${logins.role(name)}`);
+    await member.cache.invalidate(realm, ['a.ts']);
+    await isForgotten(mixed);
+    expect(mixed.cache.peek(request)?.body).toBe('open');
+  },
+);
+
 test('its productions end as well, and nobody joins them', async () => {
   const [member, mixed] = [await open('member'), await open('member', 'other')];
   const old = gate({ heedsSignal: true });
@@ -96,10 +116,10 @@ test('what is open stays in its memory', async () => {
 });
 
 test('who is no member any more is refused, and drops what it holds with the next change', async () => {
-  await logins.create('former', ['module_cache_writer', tenant]);
-  const [member, former] = [await open('member'), await open('former')];
+  await logins.create('leaving', ['module_cache_writer', tenant]);
+  const [member, former] = [await open('member'), await open('leaving')];
   await produce(former);
-  await database.sql.unsafe(`revoke ${tenant} from ${logins.role('former')}`);
+  await database.sql.unsafe(`revoke ${tenant} from ${logins.role('leaving')}`);
   await expect(former.cache.get({ realm, path: 'a.ts' }, { consistency: 'strong' })).rejects.toMatchObject({
     code: 'MC006',
   });
@@ -128,4 +148,23 @@ test('who made a module of an open realm from a private one has it, and nobody e
   expect(member.of('warning').map(({ error }) => (error as { code?: string }).code)).toContain('MC006');
   expect(member.cache.peek(request)).toBeUndefined();
   expect(await other.cache.get(request)).toBeUndefined();
+});
+
+test('and hands it to nobody who asks after what it was made from has changed, by whatever name it is told', async () => {
+  const [member, mixed] = [await open('member'), await open('member', 'other')];
+  const request = { realm: newRealm(), path: 'importer.ts' };
+  const dependencyKeys = [`${realm}a`];
+  const work = gate();
+  const first = mixed.cache.getOrProduce(request, work.produce);
+  await work.begun();
+  const { token } = await member.cache.invalidate(realm, ['a.ts']);
+  const second = mixed.cache.getOrProduce(request, work.produce, { after: token });
+  await until(() => mixed.of('invalidated').some(({ scope }) => scope === 'private'), {
+    what: 'it was told',
+  });
+  work.finish({ body: 'old', dependencyKeys });
+  expect((await first).body).toBe('old');
+  await work.begun(2);
+  work.finish({ body: 'new', dependencyKeys });
+  expect((await second).body).toBe('new');
 });

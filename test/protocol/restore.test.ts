@@ -39,7 +39,13 @@ async function emptyTables(cache: Session): Promise<void> {
 async function copyRows(cache: Session): Promise<void> {
   await cache.begin();
   for (const table of TABLES) {
-    await cache.run(`insert into module_cache.${table} overriding system value table dump.${table}`);
+    // As a dump does, without what is computed.
+    const [row] = await cache.run(`
+      select string_agg(quote_ident(attname), ', ' order by attnum) as columns from pg_attribute
+      where attrelid = 'module_cache.${table}'::regclass and attnum > 0 and not attisdropped and attgenerated = ''`);
+    await cache.run(
+      `insert into module_cache.${table} (${row?.columns}) overriding system value select ${row?.columns} from dump.${table}`,
+    );
   }
   await cache.commit();
 }

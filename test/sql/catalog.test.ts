@@ -69,7 +69,7 @@ test('get and is_current are stable, what writes is volatile and unsafe in paral
     where pronamespace = 'module_cache'::regnamespace and proname !~ '^_' order by 1`);
   const labels = Object.fromEntries(rows.map((row) => [row.proname, `${row.provolatile}${row.proparallel}`]));
   expect(labels).toMatchObject({
-    get: 'sr',
+    get: 'su',
     is_current: 'su',
     put: 'vu',
     invalidate: 'vu',

@@ -120,6 +120,37 @@ describe('who reads', () => {
     expect(await member.run('select lent.read()')).toEqual([{ read: 'miss' }]);
   });
 
+  test('nor does whoever refreshes, or analyses, what a stranger wrote', async () => {
+    await publish('a.ts');
+    await admin.run(`create schema bait authorization ${logins.role('stranger')}`);
+    await stranger.run(`
+      create table bait.loot (line text);
+      create function bait.look() returns void language plpgsql as $$
+      begin
+        insert into bait.loot select body from module_cache.artifacts;
+        insert into bait.loot select 'views: all';
+        insert into bait.loot select body from module_cache.get('${PRIVATE}', 'a.ts');
+      exception when others then
+        insert into bait.loot values (sqlerrm);
+      end $$;
+      create function bait.key(x integer) returns integer language plpgsql immutable as $$
+      begin
+        if session_user <> '${logins.role('stranger')}' then perform bait.look(); end if;
+        return x;
+      end $$;
+      create table bait.rows as select 1 as x;
+      create index on bait.rows (bait.key(x));
+      create materialized view bait.copy as select body from module_cache.artifacts`);
+    await admin.run('refresh materialized view bait.copy');
+    expect(await stranger.run('select * from bait.copy')).toEqual([]);
+    for (const command of ['analyze bait.rows', 'reindex table bait.rows']) {
+      await admin.run(command);
+      expect(await stranger.run('select distinct * from bait.loot')).toEqual([
+        { line: 'the realm is private' },
+      ]);
+    }
+  });
+
   test('the owner of the schema reads it, who could read the tables anyway', async () => {
     expect(await readBy(admin, 'a.ts')).toBe('miss');
   });
@@ -156,6 +187,9 @@ describe('closing and opening', () => {
   });
 
   test('misuse raises, and changes nothing', async () => {
+    await admin.begin('serializable');
+    await expect(open(PRIVATE)).rejects.toMatchObject({ code: 'MC003' });
+    await admin.rollback();
     await expect(close(PRIVATE, 'no such role')).rejects.toMatchObject({ code: 'MC003' });
     await expect(admin.run(`select module_cache.close_realm('${PRIVATE}', null)`)).rejects.toMatchObject({
       code: 'MC003',
@@ -203,6 +237,37 @@ describe('closing and opening', () => {
     expect(await readBy(member, 'a.ts')).toBe('miss');
   });
 
+  test('also what is stored for a realm around it, or inside', async () => {
+    await open(PRIVATE);
+    const inside = `${PRIVATE}inside/`;
+    await stranger.publish('acme/a.ts', 'planted', { realm: HOST });
+    await stranger.publish('acme.ts', 'not in it', { realm: HOST });
+    await stranger.publish('a.ts', 'planted', { realm: inside });
+    await close(PRIVATE, tenant);
+    expect(await readBy(member, 'acme/a.ts', HOST)).toBe('miss');
+    expect(await readBy(member, 'a.ts', inside)).toBe('miss');
+  });
+
+  test('a claim ends, also of who may not read it any more', async () => {
+    await open(PRIVATE);
+    expect(await stranger.claim('c.ts', { realm: PRIVATE })).toBe(true);
+    await close(PRIVATE, tenant);
+    expect(await stranger.release('c.ts', { realm: PRIVATE })).toBe(true);
+    await expect(stranger.release('c.ts', { realm: PRIVATE })).rejects.toMatchObject(refused);
+    await open(PRIVATE);
+    expect(await member.claim('c.ts', { realm: PRIVATE })).toBe(true);
+    await member.release('c.ts', { realm: PRIVATE });
+    await close(PRIVATE, tenant);
+
+    const leaving = await logins.create('leaving', ['module_cache_writer', tenant]);
+    const cache = session(logins.urlOf('leaving'));
+    expect(await cache.claim('d.ts', { realm: PRIVATE })).toBe(true);
+    await admin.run(`revoke ${tenant} from ${leaving}`);
+    expect(await cache.release('d.ts', { realm: PRIVATE })).toBe(true);
+    expect(await member.claim('d.ts', { realm: PRIVATE })).toBe(true);
+    await member.release('d.ts', { realm: PRIVATE });
+  });
+
   test('a claim from before it ends after it, and one from after it after it is opened', async () => {
     await open(PRIVATE);
     expect(await member.claim('a.ts', { realm: PRIVATE })).toBe(true);
@@ -239,6 +304,18 @@ describe('coherence', () => {
     await publish('a.ts');
     await stranger.clearRealm(PRIVATE);
     expect(await readBy(member, 'a.ts')).toBe('miss');
+  });
+
+  test('a member that listens can prepare a transaction that invalidates', async () => {
+    const cache = session(logins.urlOf('member'));
+    await cache.run('listen somewhere');
+    await publish('prepared.ts');
+    await cache.begin();
+    await cache.run('set local module_cache.notify = off');
+    expect(await cache.invalidate(['prepared.ts'], PRIVATE)).toHaveLength(1);
+    await cache.run(`prepare transaction 'private ${process.pid}'`);
+    await cache.run(`commit prepared 'private ${process.pid}'`);
+    expect(await readBy(member, 'prepared.ts')).toBe('miss');
   });
 
   test('members are told what was invalidated, others only that something was', async () => {
@@ -288,6 +365,22 @@ describe('dependencies', () => {
     expect(await put(stranger, HOST, ['acme.d', 'acmeX/a'])).toMatchObject({ stored: true });
   });
 
+  test('of the inner of two cannot lie in the outer one that its readers may not read, relative ones as well', async () => {
+    const inner = await logins.create('inner_only');
+    await close(`${PRIVATE}inner/`, inner);
+    await admin.run(`grant ${inner} to ${logins.role('member')}`);
+    for (const [realm, path, key] of [
+      [PRIVATE, 'inner/x.ts', 'b'],
+      [`${PRIVATE}inner/`, 'x.ts', `${PRIVATE}b`],
+      [HOST, 'acme/inner/x.ts', 'acme/b'],
+    ] as const) {
+      const token = await member.token();
+      await expect(member.put(path, 'x', { realm, dependencies: [key], token })).rejects.toMatchObject(
+        refused,
+      );
+    }
+  });
+
   test('of a private realm lie where its readers may read', async () => {
     const group = await logins.create('group', [tenant]);
     await close('https://group.example/', group);
@@ -316,6 +409,16 @@ describe('dependencies', () => {
     });
     expect(await cache.isCurrent('a.ts', token, { realm })).toBe(false);
     expect(await readBy(admin, 'a.ts', realm)).toBe('hit');
+  });
+
+  test('that a role may no longer read hide what depends on them by a relative key, too', async () => {
+    const inner = await logins.create('inner_reader', ['module_cache_writer', tenant]);
+    await close(`${PRIVATE}inner/`, inner);
+    const cache = session(logins.urlOf('inner_reader'));
+    await publish('inner/a.ts', PRIVATE, ['b'], cache);
+    expect(await readBy(cache, 'inner/a.ts')).toBe('hit');
+    await admin.run(`revoke ${tenant} from ${inner}`);
+    expect(await readBy(cache, 'inner/a.ts')).toBe('miss');
   });
 
   test('that an old snapshot did not know to be private are not read by others', async () => {
