@@ -336,17 +336,11 @@ export function startFlight(
       // Sources were read after the token, and may hold what it has not seen: a snapshot from now on has.
       const known = stored !== 'failed' && !alone && (await orAborted(context.catchUp(), ended.signal));
       const seen = known ? context.seen() : undefined;
+      const covers = coversOfAll(module.dependencyKeys, presented);
+      // What could not be stored may have been made from what is private, and its token did not know.
+      if (stored === 'failed') covers.push(PRIVATE_COVER);
       const outdatedAt =
-        token === null && !alone
-          ? undefined
-          : fill.outdatedAt(
-              // What could not be stored may have been made from what is private, and its token did not know.
-              [
-                ...coversOfAll(module.dependencyKeys, presented),
-                ...(stored === 'failed' ? [PRIVATE_COVER] : []),
-              ],
-              presented?.snapshot ?? NOTHING_SEEN,
-            );
+        token === null && !alone ? undefined : fill.outdatedAt(covers, presented?.snapshot ?? NOTHING_SEEN);
       return { module: { ...module, source: 'produced', cached: false }, outdatedAt, seen };
     } finally {
       production = undefined;

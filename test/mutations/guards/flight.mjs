@@ -90,11 +90,8 @@ export const flight = {
     },
     {
       name: 'who came after the invalidation does not get a product that was refused for it',
-      text: `          : fill.outdatedAt(
-              coversOf(id.realm, id.path, module.dependencyKeys),
-              token === null ? NOTHING_SEEN : parseSnapshotToken(token).snapshot,
-            );`,
-      without: '          : undefined;',
+      text: 'token === null && !alone ? undefined : fill.outdatedAt(covers, presented?.snapshot ?? NOTHING_SEEN);',
+      without: 'fill.outdatedAt([], presented?.snapshot ?? NOTHING_SEEN);',
       test: [
         SINGLE_FLIGHT,
         'trap: gets the production begun before it, because the dependency was not known',
@@ -174,8 +171,8 @@ export const flight = {
     },
     {
       name: 'an invalidation of something else leaves the production alone',
-      text: '      if (!ownCovers.some((cover) => covers.has(cover))) return;\n',
-      without: '',
+      text: '      if (!isReached) return;\n',
+      without: '      if (!isReached && covers.size === 0) return;\n',
       test: [SINGLE_FLIGHT, 'of something else leaves it alone'],
     },
     {

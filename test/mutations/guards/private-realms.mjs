@@ -17,6 +17,27 @@ export const flight = {
       without: ' && (!covers.has(PRIVATE_COVER) || isPrivate !== null);',
       test: [PRIVATE, 'its productions end as well, and nobody joins them'],
     },
+    {
+      name: 'what could not be stored counts as private',
+      text: "      if (stored === 'failed') covers.push(PRIVATE_COVER);\n",
+      without: '',
+      test: [
+        PRIVATE,
+        'and hands it to nobody who asks after what it was made from has changed, by whatever name it is told',
+      ],
+    },
+  ],
+};
+
+export const calls = {
+  file: 'src/calls.ts',
+  guards: [
+    {
+      name: 'each read of a batch is told by itself whether it is private',
+      text: 'index === 0 ? token : common + (row.token ?? ',
+      without: 'index >= 0 ? token : common + (row.token ?? ',
+      test: [PRIVATE, 'so does what it has read together with what is open, listening as member'],
+    },
   ],
 };
 
