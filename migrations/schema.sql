@@ -470,7 +470,7 @@ declare
   v_salt uuid;
 begin
   if exists (select from module_cache._private_realms) then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
     v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
   end if;
   -- With two lengths, so that names which run into each other are told apart.
@@ -1771,7 +1771,7 @@ BEGIN ATOMIC
            WHERE (d.datname = current_database()))) AND (l.objsubid = 1) AND l.granted AND ((((l.classid)::bigint << 32) | (l.objid)::bigint) = module_cache._peer_key(l.pid)));
 END;
 
-CREATE OR REPLACE FUNCTION module_cache._privacy(realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[], OUT is_private boolean, OUT is_hidden boolean)
+CREATE OR REPLACE FUNCTION module_cache._privacy(realm_url text, canonical_path text, dependency_keys text[] DEFAULT '{}'::text[], depends_on bigint[] DEFAULT '{}'::bigint[], OUT is_private boolean, OUT is_hidden boolean)
  RETURNS record
  LANGUAGE plpgsql
  STABLE
@@ -3092,7 +3092,7 @@ begin
       'Connect to the primary: the cache is empty on a standby.');
   end if;
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(
@@ -3393,7 +3393,7 @@ declare
   v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(
@@ -3453,7 +3453,7 @@ begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   if v_has_private then
-    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_new.realm_url, canonical_path);
   end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
@@ -4048,7 +4048,7 @@ comment on function module_cache.is_current(text,text,text,text,text) is 'True i
 
 comment on function module_cache.oldest_client() is 'The oldest version of the client that works with this schema: in a rolling deploy the schema comes first.';
 
-comment on function module_cache.open_realm(text) is 'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
+comment on function module_cache.open_realm(text) is 'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001, MC003.';
 
 comment on function module_cache.put(text,text,text,text,text,jsonb,text[],text,interval,boolean) is 'Offers an artifact made after token was taken, naming everything its producer read. reason: stored; stale: something it covers was invalidated since; epoch: the token is of another life, or null; older: a live artifact of a newer token is there; contended: another put holds the row. Raises MC001, MC002, MC003, and MC006 for a private realm of others, or a dependency there.';
 

@@ -250,7 +250,7 @@ comment on function module_cache._private_dependencies(text, text[], bigint[]) i
  * on, or put would have refused them; but roles lose members.
  */
 create function module_cache._privacy(
-  realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
+  realm_url text, canonical_path text, dependency_keys text[] default '{}', depends_on bigint[] default '{}',
   out is_private boolean, out is_hidden boolean)
   language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
@@ -439,4 +439,4 @@ end;
 $$;
 
 comment on function module_cache.open_realm(text) is
-  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
+  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001, MC003.';

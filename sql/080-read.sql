@@ -121,7 +121,7 @@ declare
   v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(

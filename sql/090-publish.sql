@@ -121,7 +121,7 @@ begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   if v_has_private then
-    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_new.realm_url, canonical_path);
   end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');

@@ -32,7 +32,7 @@ declare
   v_salt uuid;
 begin
   if exists (select from module_cache._private_realms) then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
     v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
   end if;
   -- With two lengths, so that names which run into each other are told apart.

@@ -205,7 +205,7 @@ begin
       'Connect to the primary: the cache is empty on a standby.');
   end if;
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(

@@ -1,5 +1,5 @@
 --! Previous: sha1:266da0e39593ddd17dde280c6a89e4f909a9ac09
---! Hash: sha1:7e558b34df8a51c927f609a664e6c3e68596920e
+--! Hash: sha1:120f981f55f2e748f3ea16f4424f247d06e94e7f
 --! Message: module cache 0.2.0
 
 --! split: 010-upgrade.sql
@@ -365,7 +365,7 @@ comment on function module_cache._private_dependencies(text, text[], bigint[]) i
  * on, or put would have refused them; but roles lose members.
  */
 create function module_cache._privacy(
-  realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
+  realm_url text, canonical_path text, dependency_keys text[] default '{}', depends_on bigint[] default '{}',
   out is_private boolean, out is_hidden boolean)
   language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
@@ -554,7 +554,7 @@ end;
 $$;
 
 comment on function module_cache.open_realm(text) is
-  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
+  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001, MC003.';
 
 create or replace function module_cache._parse_token(token text, out life text, out snapshot pg_snapshot)
   language plpgsql immutable parallel unsafe
@@ -683,7 +683,7 @@ declare
   v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(
@@ -725,7 +725,7 @@ begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   if v_has_private then
-    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_new.realm_url, canonical_path);
   end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
@@ -990,7 +990,7 @@ declare
   v_salt uuid;
 begin
   if exists (select from module_cache._private_realms) then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
     v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
   end if;
   -- With two lengths, so that names which run into each other are told apart.
@@ -3337,7 +3337,7 @@ begin
       'Connect to the primary: the cache is empty on a standby.');
   end if;
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(

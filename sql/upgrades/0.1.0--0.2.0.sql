@@ -360,7 +360,7 @@ comment on function module_cache._private_dependencies(text, text[], bigint[]) i
  * on, or put would have refused them; but roles lose members.
  */
 create function module_cache._privacy(
-  realm_url text, canonical_path text, dependency_keys text[], depends_on bigint[],
+  realm_url text, canonical_path text, dependency_keys text[] default '{}', depends_on bigint[] default '{}',
   out is_private boolean, out is_hidden boolean)
   language plpgsql stable parallel unsafe
   set search_path to pg_catalog, module_cache, pg_temp
@@ -549,7 +549,7 @@ end;
 $$;
 
 comment on function module_cache.open_realm(text) is
-  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001.';
+  'Takes back close_realm: whoever may read realms reads this one, with all that is stored. Does nothing for a realm that is not private. Raises MC001, MC003.';
 
 create or replace function module_cache._parse_token(token text, out life text, out snapshot pg_snapshot)
   language plpgsql immutable parallel unsafe
@@ -678,7 +678,7 @@ declare
   v_has_private constant boolean := exists (select from module_cache._private_realms);
 begin
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select p.life, p.snapshot into v_life, v_snapshot from module_cache._parse_token(token collate "C") p;
   return coalesce(
@@ -720,7 +720,7 @@ begin
   stored := false;
   v_new.realm_url := module_cache._require_artifact(realm_url, canonical_path, kind, variant);
   if v_has_private then
-    perform module_cache._privacy(v_new.realm_url, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_new.realm_url, canonical_path);
   end if;
   if body is null then
     perform module_cache._raise('MC003', 'body is null', null, 'Pass the text of the artifact; an empty text is allowed.');
@@ -985,7 +985,7 @@ declare
   v_salt uuid;
 begin
   if exists (select from module_cache._private_realms) then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
     v_salt := (module_cache._private_realm(v_realm || canonical_path)).salt;
   end if;
   -- With two lengths, so that names which run into each other are told apart.
@@ -3332,7 +3332,7 @@ begin
       'Connect to the primary: the cache is empty on a standby.');
   end if;
   if v_has_private then
-    perform module_cache._privacy(v_realm, canonical_path, '{}', '{}');
+    perform module_cache._privacy(v_realm, canonical_path);
   end if;
   select e.epoch into v_epoch from module_cache._epoch() e;
   dependents := array(

@@ -10,7 +10,7 @@ import {
   type TablePlace,
 } from './modules.js';
 import { PAGE_PATH, type PageConfig, type PageOptions, settlePage } from './page.js';
-import { createReport, createWarn, type Report } from './report.js';
+import { createReport, createWarn, type Report, textOfWarning } from './report.js';
 import { createFleetMetrics, metricsPathOf } from './serve-metrics.js';
 import { now } from './serve-protocol.js';
 import { type OnClose, type OpenServer, openServer, type ServerOptions } from './server.js';
@@ -76,9 +76,7 @@ async function run(
   });
   const { databaseUrl, sql, cache } = server;
   const warn = createWarn(report);
-  cache.events.on('warning', ({ message, error }) =>
-    warn(error === undefined ? message : `${message}: ${(error as Error).message}`),
-  );
+  cache.events.on('warning', (warning) => warn(textOfWarning(warning)));
 
   let workers: Workers | undefined;
   const whenCoherent = (xid: string): Promise<number | undefined> =>

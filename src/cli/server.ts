@@ -7,7 +7,7 @@ import { migrate } from '../schema/migrate.js';
 import { readSchemaStatus } from '../schema/status.js';
 import { type DatabaseOptions, hasPgVariables, namedUrl, requireUrl } from './database.js';
 import { startEmbeddedPostgres } from './embedded-postgres.js';
-import type { Report } from './report.js';
+import { createWarn, type Report } from './report.js';
 
 export interface ServerOptions extends DatabaseOptions {
   /** Of Postgres itself, if the database URL leads to a pooler. */
@@ -49,7 +49,7 @@ export async function openServer(
       return settleForInstalled(directUrl, error, report);
     if (!isEmbedded || !(await removeOtherBuild(databaseUrl as string))) throw error;
     const message = 'the embedded Postgres had the schema of another build, which was replaced';
-    report('warning', { message }, `warning: ${message}`);
+    createWarn(report)(message);
     return install();
   });
   // Prepared statements might be lost in a pooler; and see the pool of a cache for the types.
@@ -81,7 +81,7 @@ async function settleForInstalled(
   if (version === null || !compatible) throw error;
   if (pending) {
     const message = `the schema is ${version}, and this role may not upgrade it to ${client}: "module-cache status" names the way`;
-    report('warning', { message }, `warning: ${message}`);
+    createWarn(report)(message);
   }
   return { version };
 }

@@ -4,7 +4,7 @@ import { type WarmProgress, type WarmResult, warmRealm } from '../realm/index.js
 import type { CompileFailure } from '../transpile/index.js';
 import { print } from './database.js';
 import { type ModulesOptions, openModules, settleModules } from './modules.js';
-import { createReport, createWarn } from './report.js';
+import { createReport, createWarn, textOfWarning } from './report.js';
 import { type OnClose, openServer, type ServerOptions } from './server.js';
 import { stopOnSignal } from './signals.js';
 import { printable } from './text.js';
@@ -57,8 +57,8 @@ async function run(
   });
   const warn = createWarn(report);
   const told = new Set<string>();
-  cache.events.on('warning', ({ message, error }) => {
-    const text = error === undefined ? message : `${message}: ${(error as Error).message}`;
+  cache.events.on('warning', (warning) => {
+    const text = textOfWarning(warning);
     // One cause, such as a right that is missing, concerns every module.
     if (!told.has(text)) warn(text);
     told.add(text);
