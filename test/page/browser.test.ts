@@ -1,3 +1,4 @@
+import { cpus } from 'node:os';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
@@ -340,7 +341,28 @@ withBrowser('the page', () => {
       from generate_series(1, 2000) i`;
     await open();
     await section('graph-size').filter({ hasText: '2,000 modules' }).waitFor();
-    const frames = (ms: number): Promise<{ rate: number; longest: number }> =>
+    const devtools = await browser.newBrowserCDPSession();
+    /** What the browser's processes have taken so far, in ms of processor time. */
+    const spent = async (): Promise<number> => {
+      const { processInfo } = await devtools.send('SystemInfo.getProcessInfo');
+      return 1000 * processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);
+    };
+    /** What all processors have been free so far, and in all, in ms. */
+    const free = (): [number, number] => {
+      const all = cpus().map(({ times }) => times);
+      return [
+        all.reduce((sum, { idle }) => sum + idle, 0),
+        all.reduce((sum, { user, nice, sys, idle, irq }) => sum + user + nice + sys + idle + irq, 0),
+      ];
+    };
+    const frames = async (ms: number) => {
+      const [spentBefore, [idleBefore, allBefore]] = [await spent(), free()];
+      const { count, rate, longest } = await countFrames(ms);
+      const [idle, all] = free();
+      const perFrame = ((await spent()) - spentBefore) / count;
+      return { rate, longest, perFrame, spare: (idle - idleBefore) / (all - allBefore) };
+    };
+    const countFrames = (ms: number): Promise<{ count: number; rate: number; longest: number }> =>
       page.evaluate(
         (ms) =>
           new Promise((resolve) => {
@@ -354,7 +376,7 @@ withBrowser('the page', () => {
               last = now;
               count += 1;
               if (now - began < ms) requestAnimationFrame(frame);
-              else resolve({ rate: (1000 * count) / (now - began), longest });
+              else resolve({ count, rate: (1000 * count) / (now - began), longest });
             };
             requestAnimationFrame(frame);
           }),
@@ -380,12 +402,14 @@ withBrowser('the page', () => {
     const busy = await frames(6_000);
     done = true;
     const rate = await load;
-    const show = (name: string, { rate, longest }: typeof idle): string =>
-      `${name} ${rate.toFixed(0)} frames a second (longest ${longest.toFixed(0)} ms)`;
+    const show = (name: string, { rate, longest, perFrame, spare }: typeof idle): string =>
+      `${name} ${rate.toFixed(0)} frames a second (longest ${longest.toFixed(0)} ms, each ${perFrame.toFixed(1)} ms of processor time, ${(100 * spare).toFixed(0)} % of the processors free)`;
     process.stderr.write(
       `2,000 modules: ${show('idle', idle)}, ${show('during the layout', laidOut)}, ${show(`with ${rate.toFixed(0)} invalidations a second`, busy)}\n`,
     );
-    expect(busy.rate).toBeGreaterThan(Math.min(30, idle.rate * 0.3));
+    // On a busy machine frames come when the others let them; what one costs stays about the same.
+    expect(busy.perFrame).toBeLessThan(1000 / 30);
+    if (busy.spare > 0.25) expect(busy.rate).toBeGreaterThan(30);
     expect(complaints).toEqual([]);
   });
 });
