@@ -1,10 +1,62 @@
-/* The load of test/bench/throughput.mjs: requests over a few connections that are kept, each answer read to its end. */
+/*
+ * The load of test/bench/throughput.mjs: requests over a few connections that are kept, each answer read to its end.
+ * They are of several kinds, as from the users of a server. To one that has only ever seen one kind, any other request
+ * is a surprise that it pays for ever after: its code was compiled for the first (`node --trace-deopt`). The request of
+ * a scrape, or of who opens the page, would be charged with it.
+ */
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
 const CONNECTIONS = 16;
-/** One in so many requests says what it has. */
+/** One in so many requests says what it has, asks for the head only, is refused, or has a connection of its own. */
 const CONDITIONAL = 5;
+const HEAD = 50;
+const REFUSED = 100;
+const ALONE = 200;
+/** What clients say of themselves: a browser, another one, Node, curl. */
+const CLIENTS = [
+  {
+    connection: 'keep-alive',
+    'sec-ch-ua-platform': '"Linux"',
+    'user-agent':
+      'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36',
+    'sec-ch-ua': '"Chromium";v="140", "Not=A?Brand";v="24"',
+    'sec-ch-ua-mobile': '?0',
+    accept: '*/*',
+    origin: 'http://modules.example',
+    'sec-fetch-site': 'same-origin',
+    'sec-fetch-mode': 'cors',
+    'sec-fetch-dest': 'script',
+    referer: 'http://modules.example/main.ts',
+    'accept-encoding': 'gzip, deflate, br, zstd',
+    'accept-language': 'en-US,en;q=0.9',
+  },
+  {
+    'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
+    accept: '*/*',
+    'accept-language': 'en-US,en;q=0.5',
+    'accept-encoding': 'gzip, deflate, br, zstd',
+    referer: 'http://modules.example/main.ts',
+    connection: 'keep-alive',
+    'sec-fetch-dest': 'script',
+    'sec-fetch-mode': 'cors',
+    'sec-fetch-site': 'same-origin',
+    priority: 'u=2',
+  },
+  {
+    connection: 'keep-alive',
+    accept: '*/*',
+    'accept-language': '*',
+    'sec-fetch-mode': 'cors',
+    'user-agent': 'node',
+    'accept-encoding': 'gzip, deflate',
+  },
+  { 'user-agent': 'curl/8.5.0', accept: '*/*', 'accept-encoding': 'gzip' },
+].map((fields) =>
+  Object.entries(fields)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join(''),
+);
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
 
 /**
@@ -22,38 +74,62 @@ export async function openLoad(url, paths) {
     while (connections.length < CONNECTIONS) connections.push(await openConnection(hostname, Number(port)));
   }
 
-  async function ask(connection, path, isConditional) {
-    const known = isConditional ? etags.get(path) : undefined;
-    const condition = known === undefined ? '' : `if-none-match: ${known}\r\n`;
-    const { status, etag } = await connection.ask(
-      `GET /${path} HTTP/1.1\r\nhost: modules.example\r\naccept: */*\r\naccept-encoding: gzip, deflate, br\r\n${condition}\r\n`,
+  const request = (method, path, client, more = '') =>
+    `${method} /${path} HTTP/1.1\r\nhost: modules.example\r\n${CLIENTS[client % CLIENTS.length]}${more}\r\n`;
+
+  async function askAlone(path, client) {
+    const connection = await openConnection(hostname, Number(port));
+    const text = request('GET', path, client, 'connection: close\r\n').replace(
+      'connection: keep-alive\r\n',
+      '',
     );
-    if (status !== 200 && status !== 304) throw new Error(`${path} was answered with ${status}`);
-    etags.set(path, etag);
+    const { status } = await connection.ask(text);
+    connection.socket.destroy();
     return status;
+  }
+
+  async function ask(connection, path, client, isConditional) {
+    // Each takes another coding.
+    const variant = `${client % CLIENTS.length} ${path}`;
+    const known = isConditional ? etags.get(variant) : undefined;
+    const condition = known === undefined ? '' : `if-none-match: ${known}\r\n`;
+    const { status, etag } = await connection.ask(request('GET', path, client, condition));
+    if (status !== 200 && status !== 304) throw new Error(`${path} was answered with ${status}`);
+    etags.set(variant, etag);
+    return status;
+  }
+
+  async function askSomething(connection, path, client, number) {
+    if (number % HEAD === 1) return (await connection.ask(request('HEAD', path, client), false)).status;
+    if (number % REFUSED === 2) {
+      return (await connection.ask(request('POST', path, client, 'content-length: 0\r\n'))).status;
+    }
+    if (number % ALONE === 3) return askAlone(path, client);
+    return ask(connection, path, client, number % CONDITIONAL === 0);
   }
 
   return {
     async askForAll() {
       await connectAll();
-      for (const path of paths) await ask(connections[0], path, false);
+      for (const client of CLIENTS.keys())
+        for (const path of paths) await ask(connections[client], path, client, false);
     },
     async run(ms, seed) {
-      const answered = { 200: 0, 304: 0 };
+      const answered = { 200: 0, 304: 0, 405: 0 };
       const random = createRandom(seed);
       await connectAll();
       const began = performance.now();
       await Promise.all(
-        connections.map(async (connection) => {
+        connections.map(async (connection, client) => {
           while (performance.now() - began < ms) {
             const number = random();
             const path = paths[number % paths.length];
-            answered[await ask(connection, path, (number >>> 16) % CONDITIONAL === 0)] += 1;
+            answered[await askSomething(connection, path, client, number >>> 16)] += 1;
           }
         }),
       );
       return {
-        count: answered[200] + answered[304],
+        count: answered[200] + answered[304] + answered[405],
         unchanged: answered[304],
         ms: performance.now() - began,
       };
@@ -70,6 +146,7 @@ async function openConnection(host, port) {
   let received = [];
   let missing = 0;
   let head;
+  let hasBody = true;
   let settle;
 
   socket.on('data', (chunk) => {
@@ -82,7 +159,7 @@ async function openConnection(host, port) {
       const end = all.indexOf(END_OF_HEAD);
       if (end < 0) return;
       head = readHead(all.latin1Slice(0, end + 2));
-      missing = head.length - (all.length - end - END_OF_HEAD.length);
+      missing = (hasBody ? head.length : 0) - (all.length - end - END_OF_HEAD.length);
     } else missing -= chunk.length;
     if (missing > 0) return;
     const answer = head;
@@ -97,8 +174,9 @@ async function openConnection(host, port) {
 
   return {
     socket,
-    ask: (text) =>
+    ask: (text, expectsBody = true) =>
       new Promise((resolve, reject) => {
+        hasBody = expectsBody;
         settle = { resolve, reject };
         socket.write(text, 'latin1');
       }),

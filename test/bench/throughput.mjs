@@ -161,6 +161,7 @@ async function startServer(place, set) {
   return {
     place,
     load,
+    url,
     isScraped: place.side === 'observed' && (parts.includes('metrics') || parts.includes('prometheus')),
     async scrape() {
       const response = await fetch(new URL(METRICS_PATH, url));
@@ -228,7 +229,12 @@ async function measureRound(servers, number) {
       const cpu = await server.used();
       const loaded = server.load.run(SLICE_MS, seed);
       if ((number + slice) % EDIT_SLICES === 0) edit(server.place.modules, seed);
-      if (server.isScraped && slice === number % SLICES) await sleep(SLICE_MS / 4).then(server.scrape);
+      if (slice === number % SLICES) {
+        await sleep(SLICE_MS / 4);
+        // So that the request of a scrape is no other than what all get.
+        await (await fetch(server.url)).text();
+        if (server.isScraped) await server.scrape();
+      }
       const { count, unchanged, ms } = await loaded;
       const sum = sums[index];
       sum.count += count;

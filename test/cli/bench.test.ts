@@ -4,8 +4,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeMeasured, type Measured } from '../../src/cli/bench.js';
 import { startProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { cli } from '../support/serve.js';
 import { until } from '../support/wait.js';
 import { createLogin, run } from './support/run.js';
@@ -78,7 +78,7 @@ describe('module-cache bench', () => {
     );
   });
 
-  describeBouncer('through PgBouncer in transaction mode', () => {
+  describeWith('pgbouncer', 'through PgBouncer in transaction mode', () => {
     test('works with --listen-url', async () => {
       const bouncer = await startBouncer(database.url, { poolSize: 2 });
       try {

@@ -1,8 +1,9 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { testWith } from '../support/programs.js';
 import { run } from './support/run.js';
 
 function shell(name: string, script: string, cwd?: string): Promise<string> {
@@ -12,23 +13,6 @@ function shell(name: string, script: string, cwd?: string): Promise<string> {
     );
   });
 }
-
-const isThere = (name: string): boolean => {
-  try {
-    execFileSync(name, ['-c', 'true']);
-    return true;
-  } catch {
-    return false;
-  }
-};
-
-const whereThere = (name: string, title: string, work: () => Promise<void>): void => {
-  if (isThere(name)) test(title, work);
-  else {
-    process.stderr.write(`skipped, because there is no ${name}: ${title}\n`);
-    test.skip(title, work);
-  }
-};
 
 describe('module-cache completion', () => {
   let folder: string;
@@ -89,12 +73,12 @@ describe('module-cache completion', () => {
     expect(await shell('bash', script, folder)).toContain('_module_cache');
   });
 
-  whereThere('zsh', 'zsh takes the script', async () => {
+  testWith('zsh', 'zsh takes the script', async () => {
     const script = `autoload -Uz compinit; compinit -D -u; source .zsh; print $_comps[module-cache]`;
     expect(await shell('zsh', script, folder)).toBe('_module_cache\n');
   });
 
-  whereThere('fish', 'fish offers commands and options', async () => {
+  testWith('fish', 'fish offers commands and options', async () => {
     const offer = (line: string) => shell('fish', `source .fish; complete -C '${line}'`, folder);
     expect(await offer('module-cache ex')).toMatch(/^explain\b/);
     expect(await offer('module-cache top --v')).toMatch(/^--view\b/m);

@@ -9,8 +9,8 @@ import { committedMigrations } from '../../src/schema/files.js';
 import { startProxy } from '../client/support/proxy.js';
 import { type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { createLogin, type Login, run } from './support/run.js';
 
 const REALM = 'https://patient.example/';
@@ -301,7 +301,7 @@ describe('module-cache doctor', () => {
     expect(advice !== '').toBe(expected !== 'pass');
   });
 
-  describeBouncer('through PgBouncer in transaction mode', () => {
+  describeWith('pgbouncer', 'through PgBouncer in transaction mode', () => {
     test('the pooler is found, it loses what is prepared, and listening needs --listen-url', async () => {
       const bouncer = await startBouncer(database.url, { poolSize: 2 });
       try {

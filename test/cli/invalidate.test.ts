@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { startProxy } from '../client/support/proxy.js';
 import { observe, type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 import { createLogin, run } from './support/run.js';
 
@@ -116,7 +116,7 @@ describe('module-cache invalidate --dry-run', () => {
     }
   });
 
-  describeBouncer('through PgBouncer in transaction mode', () => {
+  describeWith('pgbouncer', 'through PgBouncer in transaction mode', () => {
     test('is rolled back as well', async () => {
       const bouncer = await startBouncer(database.url, { poolSize: 2 });
       try {

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { migrate } from '../../src/schema/migrate.js';
 import { uninstall } from '../../src/schema/uninstall.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { type Bouncer, startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { cli, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
 
@@ -28,7 +28,7 @@ function run(...args: string[]): Promise<Run> {
   });
 }
 
-describeBouncer('the commands, through PgBouncer in transaction mode,', () => {
+describeWith('pgbouncer', 'the commands, through PgBouncer in transaction mode,', () => {
   let database: TestDatabase;
   let empty: TestDatabase;
   let bouncer: Bouncer;

@@ -4,14 +4,13 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import postgres, { type Sql } from 'postgres';
 import { settleTracking } from '../../src/cli/tracking.js';
 import { createDatabase } from '../support/database.js';
+import { findProgram } from '../support/programs.js';
 import { type ModuleServer, type ServingProcess, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
 
 const REALM = 'https://table.example/';
 const PROCESSES = 4;
-const hasPsql = await new Promise<boolean>((resolve) => {
-  execFile('psql', ['--version'], (error) => resolve(error === null));
-});
+const hasPsql = findProgram('psql') !== undefined;
 
 describe('modules that live in a table, served by four processes', () => {
   let database: Awaited<ReturnType<typeof createDatabase>>;

@@ -10,10 +10,11 @@ import { closePeers, openPeer } from '../client/support/peers.js';
 import { startProxy } from '../client/support/proxy.js';
 import { type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { describeWith } from '../support/programs.js';
 import { cli } from '../support/serve.js';
 import { until } from '../support/wait.js';
 import { createLogin, type Login, run } from './support/run.js';
-import { closeTerminals, hasPython, startInTerminal } from './support/terminal.js';
+import { closeTerminals, startInTerminal } from './support/terminal.js';
 
 const REALM = 'https://top.example/';
 
@@ -265,9 +266,7 @@ describe('module-cache top', () => {
     expect(stderr.trim().split('\n')).toHaveLength(1);
   });
 
-  const inTerminal = hasPython ? describe : describe.skip;
-  if (!hasPython) process.stderr.write('skipped, because there is no python3 with pty: top in a terminal\n');
-  inTerminal('in a terminal', () => {
+  describeWith('python3', 'in a terminal', () => {
     const top = (url: string, ...more: string[]) =>
       startInTerminal(['top', '--interval', '0.1', '--database-url', url, ...more]);
 

@@ -4,8 +4,8 @@ import { only, type Queryable } from '../../src/calls.js';
 import type { Connection } from '../../src/index.js';
 import { openPool } from '../../src/pool.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
 import { closePeers, gate, making, newRealm, notAsked, openPeer, type Peer } from './support/peers.js';
@@ -471,7 +471,7 @@ describe('trap: a dedicated connection that cannot listen', () => {
     },
   );
 
-  describeBouncer('because PgBouncer pools transactions', () => {
+  describeWith('pgbouncer', 'because PgBouncer pools transactions', () => {
     const ignored =
       'default_transaction_isolation,default_transaction_read_only,statement_timeout,idle_session_timeout,tcp_keepalives_idle,tcp_keepalives_interval,tcp_keepalives_count,tcp_user_timeout,extra_float_digits';
 

@@ -4,15 +4,15 @@ import * as calls from '../../src/calls.js';
 import type { ModuleCacheOptions } from '../../src/index.js';
 import { openPool } from '../../src/pool.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { type Bouncer, type BouncerOptions, startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 import { openInstance } from './support/instance.js';
 import { closePeers, gate, making, newRealm, notAsked, openPeer, type Peer } from './support/peers.js';
 import { startProxy, type TcpProxy } from './support/proxy.js';
 import { invalidate } from './support/realm.js';
 
-describeBouncer('through PgBouncer', () => {
+describeWith('pgbouncer', 'through PgBouncer', () => {
   let database: TestDatabase;
   let bouncer: Bouncer;
   let realm: string;

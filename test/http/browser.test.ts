@@ -1,20 +1,16 @@
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
+import { CHROMIUM, launchChromium } from '../support/browsers.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { describeWith } from '../support/programs.js';
 import { type ModuleServer, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
-import { type Answer, findChromium, launch, openPage } from './support/chromium.js';
+import { type Answer, openPage } from './support/chromium.js';
 
 /** A real browser loads the module graph of a page from four processes, and again after an edit. */
-
-const executable = findChromium();
-const withBrowser = executable === undefined ? describe.skip : describe;
-if (executable === undefined) {
-  process.stderr.write('Skipped: no Chromium in PATH; CHROMIUM names one.\n');
-}
 
 /** Each module says its name when it is evaluated. */
 const says = (name: string): string => `((globalThis as any).evaluated ??= []).push('${name}');\n`;
@@ -28,7 +24,7 @@ const files = {
   'shared.ts': `${says('shared')}export const shared = 'first';\n`,
 };
 
-withBrowser('a page', () => {
+describeWith(CHROMIUM, 'a page', (executable) => {
   let database: TestDatabase;
   let folder: string;
   let server: ModuleServer;
@@ -69,7 +65,7 @@ withBrowser('a page', () => {
     for (const [path, text] of Object.entries(files)) await write(path, text);
     server = await startModuleServer([folder, '--database-url', database.url]);
     origin = server.url;
-    browser = await launch(executable as string);
+    browser = await launchChromium(executable);
     ({ page, answers } = await openPage(await browser.newContext()));
   });
   afterAll(async () => {

@@ -1,21 +1,17 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { type Cors, createModuleHandler, createNodeListener } from '../../src/http/index.js';
-import { findChromium, launch } from './support/chromium.js';
+import { CHROMIUM, launchChromium } from '../support/browsers.js';
+import { describeWith } from '../support/programs.js';
 import { servedRealm } from './support/served-realm.js';
 
 /** A real browser, on a page of another origin than the modules. */
 
-const executable = findChromium();
-const withBrowser = executable === undefined ? describe.skip : describe;
-if (executable === undefined) {
-  process.stderr.write('Skipped: no Chromium in PATH; CHROMIUM names one.\n');
-}
 const modules = servedRealm();
 
-withBrowser('a page of another origin', () => {
+describeWith(CHROMIUM, 'a page of another origin', (executable) => {
   let browser: Browser;
   let page: Page;
   let pages: Server;
@@ -37,7 +33,7 @@ withBrowser('a page of another origin', () => {
         .end('<!doctype html>\n<link rel="icon" href="data:,">\n');
     });
     origin = await listen(pages);
-    browser = await launch(executable as string);
+    browser = await launchChromium(executable);
     page = await browser.newPage();
   });
   afterAll(async () => {

@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { testWith } from '../support/programs.js';
 
 /** What \d+ says of the views, and how they look at a prompt of 80 columns. */
 
@@ -21,16 +22,7 @@ test('\\d+ explains every column of every view', async () => {
   expect(unexplained.map(({ name }) => name)).toEqual([]);
 });
 
-function hasPsql(): boolean {
-  try {
-    execFileSync('psql', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-(hasPsql() ? test : test.skip)('whole rows of every view fit into the columns of a terminal', async () => {
+testWith('psql', 'whole rows of every view fit into the columns of a terminal', async () => {
   const long = `${'a-long-folder/'.repeat(8)}module.ts`;
   await database.sql`
     select p.reason from module_cache.get('https://app.example/', ${long}) g, lateral module_cache.put(

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import postgres, { type Sql } from 'postgres';
@@ -6,6 +6,7 @@ import { createLogin, type Login } from '../cli/support/run.js';
 import { startProxy, type TcpProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Child, startChild } from '../support/process.js';
+import { testWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 
 /** docs/operating.md, asked of a fleet under load of which one process was killed and another cut off. */
@@ -24,15 +25,6 @@ const blocks = [...text.matchAll(/^## (\d+)\. (.*?)\n\n```sql\n(.*?)```\n\n```te
 );
 const WORKER = new URL('children/worker.mjs', import.meta.url);
 const COLUMNS = 80;
-
-function hasPsql(): boolean {
-  try {
-    execFileSync('psql', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 let database: TestDatabase;
 /** With no other rights than those of module_cache_operator. */
@@ -179,8 +171,7 @@ describe.each(blocks)('$number. $title', ({ number, query, output }) => {
     answers[number]?.(rows);
   });
 
-  const inPsql = hasPsql() ? test : test.skip;
-  inPsql(`within ${COLUMNS} columns of psql, as the page shows it`, async () => {
+  testWith('psql', `within ${COLUMNS} columns of psql, as the page shows it`, async () => {
     const shown = await psql(query);
     expect(Math.max(...shown.split('\n').map((line) => line.length))).toBeLessThanOrEqual(COLUMNS);
     if (process.env.WRITE) {

@@ -1,22 +1,21 @@
-import { cpus } from 'node:os';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
-import { findChromium, launch } from '../http/support/chromium.js';
+import { CHROMIUM, FIREFOX, launchChromium, launchFirefox } from '../support/browsers.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
+import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 import { type PageServer, servePage } from './support/page-server.js';
 
-/** The page in a real browser, of real peers. */
-
-const executable = findChromium();
-const withBrowser = executable === undefined ? describe.skip : describe;
-if (executable === undefined) process.stderr.write('Skipped: no Chromium in PATH; CHROMIUM names one.\n');
+/** The page in real browsers, of real peers. */
 
 const MARKUP = '<img src=x onerror="globalThis.injected = 1">';
 const TOKEN = 'a-token-with-enough-letters';
 
-withBrowser('the page', () => {
+describeWith(CHROMIUM, 'the page in Chromium', (file) => inBrowser(() => launchChromium(file)));
+describeWith(FIREFOX, 'the page in Firefox', (file) => inBrowser(() => launchFirefox(file)));
+
+function inBrowser(launch: () => Promise<Browser>): void {
   let database: TestDatabase;
   let browser: Browser;
   let context: BrowserContext;
@@ -29,7 +28,7 @@ withBrowser('the page', () => {
   let numbers = 0;
 
   beforeAll(async () => {
-    browser = await launch(executable as string);
+    browser = await launch();
   });
   afterAll(() => browser?.close());
   beforeEach(async () => {
@@ -327,92 +326,7 @@ withBrowser('the page', () => {
     await page.waitForTimeout(1_500);
     expect(await seen()).toEqual([1]);
   });
-
-  test('2,000 modules and 50 invalidations a second leave the page its frames', async () => {
-    // Each imports three of those before it.
-    await database.sql`
-      select module_cache.put(
-        ${realm}, 'folder' || i % 40 || '/m' || i || '.ts', 'transpile', '', 'export {}', '{}',
-        array(
-          select distinct 'folder' || d % 40 || '/m' || d
-          from (values (i / 2), (i / 3), (i / 7)) v (d)
-          where d between 1 and i - 1),
-        (select g.token from module_cache.get(${realm}, 'none.ts') g))
-      from generate_series(1, 2000) i`;
-    await open();
-    await section('graph-size').filter({ hasText: '2,000 modules' }).waitFor();
-    const devtools = await browser.newBrowserCDPSession();
-    /** What the browser's processes have taken so far, in ms of processor time. */
-    const spent = async (): Promise<number> => {
-      const { processInfo } = await devtools.send('SystemInfo.getProcessInfo');
-      return 1000 * processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0);
-    };
-    /** What all processors have been free so far, and in all, in ms. */
-    const free = (): [number, number] => {
-      const all = cpus().map(({ times }) => times);
-      return [
-        all.reduce((sum, { idle }) => sum + idle, 0),
-        all.reduce((sum, { user, nice, sys, idle, irq }) => sum + user + nice + sys + idle + irq, 0),
-      ];
-    };
-    const frames = async (ms: number) => {
-      const [spentBefore, [idleBefore, allBefore]] = [await spent(), free()];
-      const { count, rate, longest } = await countFrames(ms);
-      const [idle, all] = free();
-      const perFrame = ((await spent()) - spentBefore) / count;
-      return { rate, longest, perFrame, spare: (idle - idleBefore) / (all - allBefore) };
-    };
-    const countFrames = (ms: number): Promise<{ count: number; rate: number; longest: number }> =>
-      page.evaluate(
-        (ms) =>
-          new Promise((resolve) => {
-            const began = performance.now();
-            let last = began;
-            let count = 0;
-            let longest = 0;
-            const frame = (): void => {
-              const now = performance.now();
-              longest = Math.max(longest, now - last);
-              last = now;
-              count += 1;
-              if (now - began < ms) requestAnimationFrame(frame);
-              else resolve({ count, rate: (1000 * count) / (now - began), longest });
-            };
-            requestAnimationFrame(frame);
-          }),
-        ms,
-      );
-    const laidOut = await frames(4_500);
-    const idle = await frames(2_000);
-    let done = false;
-    let invalidations = 0;
-    const load = (async () => {
-      const began = performance.now();
-      while (!done) {
-        const number = 1 + ((invalidations * 7) % 2000);
-        const path = `folder${number % 40}/m${number}.ts`;
-        await database.sql`select from module_cache.invalidate(${realm}, ${[path]})`;
-        invalidations += 1;
-        const ahead = began + invalidations * 20 - performance.now();
-        if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
-      }
-      return invalidations / ((performance.now() - began) / 1000);
-    })();
-    await section('invalidations-rate').filter({ hasText: 'a second' }).waitFor();
-    const busy = await frames(6_000);
-    done = true;
-    const rate = await load;
-    const show = (name: string, { rate, longest, perFrame, spare }: typeof idle): string =>
-      `${name} ${rate.toFixed(0)} frames a second (longest ${longest.toFixed(0)} ms, each ${perFrame.toFixed(1)} ms of processor time, ${(100 * spare).toFixed(0)} % of the processors free)`;
-    process.stderr.write(
-      `2,000 modules: ${show('idle', idle)}, ${show('during the layout', laidOut)}, ${show(`with ${rate.toFixed(0)} invalidations a second`, busy)}\n`,
-    );
-    // On a busy machine frames come when the others let them; what one costs stays about the same.
-    expect(busy.perFrame).toBeLessThan(1000 / 30);
-    if (busy.spare > 0.25) expect(busy.rate).toBeGreaterThan(30);
-    expect(complaints).toEqual([]);
-  });
-});
+}
 
 /** Texts whose contrast to what is behind them is below 4.5 (WCAG 2.2, 1.4.3). Runs in the browser. */
 function contrasts(): string[] {

@@ -3,8 +3,8 @@ import postgres, { type Sql } from 'postgres';
 import { createSourceGuard, type ModuleSource, openTable, type TableOptions } from '../../src/realm/index.js';
 import { openInstance } from '../client/support/instance.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeBouncer } from '../support/describe-bouncer.js';
 import { startBouncer } from '../support/pgbouncer.js';
+import { describeWith } from '../support/programs.js';
 import { type Disk, openDisk } from './support/disk.js';
 
 const realm = 'https://table.example/';
@@ -233,7 +233,7 @@ describe('a guard of modules in a table', () => {
   });
 });
 
-describeBouncer('modules in a table, through PgBouncer', () => {
+describeWith('pgbouncer', 'modules in a table, through PgBouncer', () => {
   test('are read by an instance that prepares nothing', async () => {
     const database = await createDatabase();
     const bouncer = await startBouncer(database.url, { poolSize: 2 });

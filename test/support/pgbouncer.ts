@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { accessSync, chownSync, constants, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { chownSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { chooseServerUser, spawnOptions } from '../../src/cli/embedded-postgres/server-user.js';
 import { freePort } from '../client/support/proxy.js';
+import { findProgram } from '../support/programs.js';
 import { temporaryFolder } from '../support/server.js';
 import { until, within } from '../support/wait.js';
 
@@ -31,24 +32,6 @@ export interface BouncerOptions {
   onCrash?: (log: string) => void;
 }
 
-/** The one that the variable PGBOUNCER names, else what is in PATH or where Debian puts it. */
-export function findBouncer(): string | undefined {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
-  const candidates = process.env.PGBOUNCER
-    ? [process.env.PGBOUNCER]
-    : folders.map((folder) => join(folder, 'pgbouncer'));
-  return candidates.find(isExecutable);
-}
-
-function isExecutable(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 const running = new Set<ChildProcess>();
 // A test that fails half-way leaves none behind.
 process.once('exit', () => {
@@ -56,7 +39,7 @@ process.once('exit', () => {
 });
 
 export async function startBouncer(serverUrl: string, options: BouncerOptions = {}): Promise<Bouncer> {
-  const binary = findBouncer();
+  const binary = findProgram('pgbouncer');
   if (binary === undefined) throw new Error('there is no pgbouncer: install it, or name it by PGBOUNCER');
   const folder = temporaryFolder();
   const file = join(folder, 'pgbouncer.ini');

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { cli } from '../../support/serve.js';
 import { until } from '../../support/wait.js';
@@ -17,15 +17,6 @@ export interface PseudoTerminal {
   /** How the command ended, and whether the terminal is as it was: echo and lines, screen and cursor. */
   ended(): Promise<{ code: number | null; restored: boolean }>;
 }
-
-export const hasPython = (() => {
-  try {
-    execFileSync('python3', ['-c', 'import pty, termios']);
-    return true;
-  } catch {
-    return false;
-  }
-})();
 
 const living = new Set<ChildProcess>();
 

@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import postgres, { type Sql } from 'postgres';
 import { openCluster } from '../../../src/cli/embedded-postgres/open.js';
 import { type Guard, installScript } from '../../support/install-script.js';
-import { type Bouncer, findBouncer, startBouncer } from '../../support/pgbouncer.js';
+import { type Bouncer, startBouncer } from '../../support/pgbouncer.js';
+import { findProgram } from '../../support/programs.js';
 import { startServer, type TestServer, temporaryFolder } from '../../support/server.js';
 import { until } from '../../support/wait.js';
 import type { Need } from './fault.js';
@@ -219,7 +220,7 @@ export async function createConductor(
   const front = await openLink(server.port);
   const clock = createClock(process.hrtime.bigint());
   const bouncer =
-    findBouncer() === undefined
+    findProgram('pgbouncer') === undefined
       ? undefined
       : await startBouncer(front.url(urlOn(server)), {
           poolSize: 6,
