@@ -1,8 +1,8 @@
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import postgres from 'postgres';
 import { openModuleCache } from '../cache.js';
-import { createModuleHandler, createNodeListener, type ModuleHandler } from '../http/index.js';
+import { createModuleHandler, createNodeListener } from '../http/index.js';
 import { createPage } from '../page/index.js';
 import { describe } from './failure.js';
 import { openModules } from './modules.js';
@@ -60,13 +60,14 @@ async function work(): Promise<void> {
           ...(config.page.token === undefined ? { loopback: true } : { token: config.page.token }),
           onError: (error) => warnNowAndThen(`the page: ${describe(error)}`),
         });
-  const answer: ModuleHandler = (request) =>
-    page !== undefined && isOfPage(request) ? page(request) : handler(request);
-  const listener = createNodeListener(answer);
+  const listener = createNodeListener(handler);
+  const pageListener = page && createNodeListener(page);
   const metrics =
     config.metricsPath === undefined ? undefined : await openWorkerMetrics(cache, config.metricsPath, tell);
   const server = createServer((request, response) => {
-    if (metrics?.answer(request, response) !== true) listener(request, response);
+    if (metrics?.answer(request, response) === true) return;
+    if (pageListener !== undefined && isOfPage(request)) pageListener(request, response);
+    else listener(request, response);
   });
 
   let stopping = false;
@@ -98,8 +99,7 @@ async function work(): Promise<void> {
   tell({ type: 'listening', port: (server.address() as AddressInfo).port });
 }
 
-/** Asked for every module, so without parsing its URL once more: the host, after `http://`, has no slash. */
-const isOfPage = ({ url }: Request): boolean => url.startsWith(PAGE_PATH, url.indexOf('/', 8));
+const isOfPage = ({ url = '' }: IncomingMessage): boolean => url.startsWith(PAGE_PATH);
 
 work().catch((error) => {
   process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));

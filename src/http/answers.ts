@@ -5,6 +5,13 @@ import type { ServedModule } from '../types.js';
 import { type Compressor, negotiateCoding } from './coding.js';
 import { etagAt, etagOf, matchesEtag } from './etag.js';
 
+/** What is answered, before it is a Response: the stream that one makes of its body costs more than all the rest. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: string | Uint8Array<ArrayBuffer> | null;
+}
+
 /** What decides about an answer besides the module itself. */
 export interface Asked {
   readonly request: Request;
@@ -24,11 +31,7 @@ const COMPRESSED_FROM_BYTES = 1024;
 const RETRY_AFTER = '1';
 
 /** 200, or 304 if the client has it. Whatever it says is of the one module that it is given. */
-export async function succeeded(
-  asked: Asked,
-  module: ServedModule,
-  compressor: Compressor,
-): Promise<Response> {
+export async function succeeded(asked: Asked, module: ServedModule, compressor: Compressor): Promise<Answer> {
   const { request } = asked;
   const { body, headers: known } = module;
   const bytes = Buffer.byteLength(body);
@@ -43,7 +46,7 @@ export async function succeeded(
   if (asked.contentLocation !== undefined) headers.set('content-location', asked.contentLocation);
   const ifNoneMatch = request.headers.get('if-none-match');
   if (!stale && ifNoneMatch !== null && matchesEtag(ifNoneMatch, etag))
-    return new Response(null, { status: 304, headers });
+    return { status: 304, headers, body: null };
 
   const content =
     coding === 'identity' ? body : await compressor.compress(body, coding, etagAt(own, undefined, coding));
@@ -52,11 +55,11 @@ export async function succeeded(
   if (coding !== 'identity') headers.set('content-encoding', coding);
   if (!stale && typeof known['last-modified'] === 'string')
     headers.set('last-modified', known['last-modified']);
-  return new Response(content, { headers });
+  return { status: 200, headers, body: content };
 }
 
 /** A module that does not compile: as JSON, or as text for who likes text better. */
-export function failed(asked: Asked, module: ServedModule): Response {
+export function failed(asked: Asked, module: ServedModule): Answer {
   const headers = headersOf(asked, module, ['accept']);
   const accept = asked.request.headers.get('accept') ?? '*/*';
   const liked = new Negotiator({ headers: { accept } }).mediaType([
@@ -86,13 +89,13 @@ function headersOf(asked: Asked, module: ServedModule, vary: readonly string[]):
 }
 
 /** The same bytes for what does not exist and for what is not to be known to exist. */
-export const notFound = (): Response => plain(404, 'no such module');
+export const notFound = (): Answer => plain(404, 'no such module');
 
 /** The module lies in a private realm, and the role of this process is no member of its role. */
 export const isRefusedByRole = (error: unknown): boolean =>
   (error as Partial<ModuleCacheError>).code === 'MC006';
 
-export function refused(error: unknown): Response {
+export function refused(error: unknown): Answer {
   const { code, message } = error as Partial<ModuleCacheError>;
   if (code === 'MC105' || isRefusedByRole(error)) return notFound();
   if (code === 'MC001' || code === 'MC002') return plain(400, `${message}`);
@@ -101,14 +104,14 @@ export function refused(error: unknown): Response {
   return plain(503, told, { 'retry-after': RETRY_AFTER });
 }
 
-export function plain(status: number, text: string, more: Headers | Record<string, string> = {}): Response {
+export function plain(status: number, text: string, more: Headers | Record<string, string> = {}): Answer {
   const headers = new Headers(more);
   headers.set('content-type', 'text/plain; charset=utf-8');
   if (!headers.has('cache-control')) headers.set('cache-control', 'no-store');
   return withText(status, `${text}\n`, headers);
 }
 
-function withText(status: number, text: string, headers: Headers): Response {
+function withText(status: number, text: string, headers: Headers): Answer {
   headers.set('content-length', String(Buffer.byteLength(text)));
-  return new Response(text, { status, headers });
+  return { status, headers, body: text };
 }

@@ -4,7 +4,16 @@ import { createSourceGuard } from '../realm/guard.js';
 import type { ModuleSource } from '../realm/source.js';
 import { parseCoherenceToken } from '../snapshot.js';
 import type { Transpiler } from '../transpile/index.js';
-import { type Asked, failed, isRefusedByRole, notFound, plain, refused, succeeded } from './answers.js';
+import {
+  type Answer,
+  type Asked,
+  failed,
+  isRefusedByRole,
+  notFound,
+  plain,
+  refused,
+  succeeded,
+} from './answers.js';
 import { createCompressor } from './coding.js';
 import { type Cors, createCors } from './cors.js';
 import type { ImportMap } from './import-map.js';
@@ -50,6 +59,12 @@ export interface ModuleHandlerOptions {
  */
 export type ModuleHandler = (request: Request) => Promise<Response>;
 
+/** What a handler of this package answers, for a server that needs no Response. It never rejects. */
+export type Answerer = (request: Request) => Promise<Answer>;
+
+const answerers = new WeakMap<ModuleHandler, Answerer>();
+export const answererOf = (handler: ModuleHandler): Answerer | undefined => answerers.get(handler);
+
 const METHODS = 'GET, HEAD, OPTIONS';
 
 /** @throws ModuleCacheError MC001 for a realm that is none, MC107 for an option that cannot be used */
@@ -59,7 +74,7 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
   const basePath = requireBasePath(options.basePath ?? '/');
   const addCors = createCors(options.cors);
   const compressor = createCompressor(options.compressedBytes ?? 32_000_000);
-  const find = createReader({
+  const read = createReader({
     cache,
     realm,
     source,
@@ -67,8 +82,9 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
     producers: { transpile: createModuleProducer(options), definition: createDefinitionProducer(options) },
   });
 
-  async function answer(request: Request): Promise<Response> {
-    if (request.method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow: METHODS } });
+  async function find(request: Request): Promise<Answer> {
+    if (request.method === 'OPTIONS')
+      return { status: 204, headers: new Headers({ allow: METHODS }), body: null };
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return plain(405, 'only GET and HEAD are served', { allow: METHODS });
     }
@@ -90,7 +106,7 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
     const { path } = requested;
     const kind = url.searchParams.has('definition') ? 'definition' : 'transpile';
     const wanted: Wanted = { path, kind, after, signal: request.signal };
-    const found = await find(wanted);
+    const found = await read(wanted);
     const { module, canonicalPath } = found;
     const asked: Asked = {
       ...found,
@@ -103,24 +119,30 @@ export function createModuleHandler(options: ModuleHandlerOptions): ModuleHandle
     return module.status === 'error' ? failed(asked, module) : await succeeded(asked, module, compressor);
   }
 
-  return async (request) => {
-    let response: Response;
+  const answerTo: Answerer = async (request) => {
+    let answer: Answer;
     try {
-      response = await answer(request);
+      answer = await find(request);
     } catch (error) {
-      response = refused(error);
-      if ((response.status === 503 || isRefusedByRole(error)) && !request.signal.aborted) {
+      answer = refused(error);
+      if ((answer.status === 503 || isRefusedByRole(error)) && !request.signal.aborted) {
         // On its own, so that what it throws keeps no answer from the client, as with the events of the cache.
         queueMicrotask(() => options.onError?.(error, request));
       }
     }
-    const { status, headers } = response;
+    const { headers } = answer;
     // A text in a user's module must not become a page.
     headers.set('x-content-type-options', 'nosniff');
     if (options.peer !== undefined) headers.set('x-module-cache-peer', options.peer);
     addCors(request, headers);
-    return request.method === 'HEAD' ? new Response(null, { status, headers }) : response;
+    return request.method === 'HEAD' ? { ...answer, body: null } : answer;
   };
+  const handler: ModuleHandler = async (request) => {
+    const { status, headers, body } = await answerTo(request);
+    return new Response(body, { status, headers });
+  };
+  answerers.set(handler, answerTo);
+  return handler;
 }
 
 /** Of a module, relative to the URL under which it was asked for by another name. */

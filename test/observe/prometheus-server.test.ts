@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { freePort } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeWith } from '../support/programs.js';
@@ -54,7 +54,8 @@ describeWith('prometheus', 'a Prometheus server', (prometheus) => {
   beforeAll(async () => {
     database = await createDatabase();
     folder = await mkdtemp(join(tmpdir(), 'module-cache-test-'));
-    for (const name of ['a', 'b', 'c']) await writeFile(join(folder, `${name}.ts`), `export const ${name} = 1;`);
+    for (const name of ['a', 'b', 'c'])
+      await writeFile(join(folder, `${name}.ts`), `export const ${name} = 1;`);
     server = await startModuleServer([folder, '--database-url', database.url, '--metrics'], 2);
     const port = await freePort();
     const config = join(folder, 'prometheus.yml');
@@ -97,10 +98,17 @@ describeWith('prometheus', 'a Prometheus server', (prometheus) => {
       if (status !== 'success') throw new Error(error);
       return data;
     };
-    await until(() => fetch(`http://127.0.0.1:${port}/-/ready`).then(({ ok }) => ok, () => false), {
-      timeoutMs: 30_000,
-      what: 'Prometheus is ready',
-    });
+    await until(
+      () =>
+        fetch(`http://127.0.0.1:${port}/-/ready`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      {
+        timeoutMs: 30_000,
+        what: 'Prometheus is ready',
+      },
+    );
   });
   afterAll(async () => {
     await stop?.();
