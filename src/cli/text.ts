@@ -111,7 +111,8 @@ function shrink<Row>(layout: readonly Column<Row>[], natural: readonly number[],
   }
 }
 
-export const count = (value: number): string => Math.round(value).toLocaleString('en-US');
+const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+export const count = (value: number): string => whole.format(Math.round(value));
 
 /** "1 peer", "2 peers". */
 export const plural = (value: number, one: string, many = `${one}s`): string =>

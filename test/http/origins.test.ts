@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { type Cors, createModuleHandler, createNodeListener } from '../../src/http/index.js';
-import { CHROMIUM, launchChromium } from '../support/browsers.js';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { describeWith } from '../support/programs.js';
 import { servedRealm } from './support/served-realm.js';
 

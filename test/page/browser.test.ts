@@ -1,21 +1,18 @@
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
-import { CHROMIUM, FIREFOX, launchChromium, launchFirefox } from '../support/browsers.js';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
 import { type PageServer, servePage } from './support/page-server.js';
 
-/** The page in real browsers, of real peers. */
+/** The page in a real browser, of real peers. */
 
 const MARKUP = '<img src=x onerror="globalThis.injected = 1">';
 const TOKEN = 'a-token-with-enough-letters';
 
-describeWith(CHROMIUM, 'the page in Chromium', (file) => inBrowser(() => launchChromium(file)));
-describeWith(FIREFOX, 'the page in Firefox', (file) => inBrowser(() => launchFirefox(file)));
-
-function inBrowser(launch: () => Promise<Browser>): void {
+describeWith(CHROMIUM, 'the page', (file) => {
   let database: TestDatabase;
   let browser: Browser;
   let context: BrowserContext;
@@ -28,7 +25,7 @@ function inBrowser(launch: () => Promise<Browser>): void {
   let numbers = 0;
 
   beforeAll(async () => {
-    browser = await launch();
+    browser = await launchChromium(file);
   });
   afterAll(() => browser?.close());
   beforeEach(async () => {
@@ -326,7 +323,7 @@ function inBrowser(launch: () => Promise<Browser>): void {
     await page.waitForTimeout(1_500);
     expect(await seen()).toEqual([1]);
   });
-}
+});
 
 /** Texts whose contrast to what is behind them is below 4.5 (WCAG 2.2, 1.4.3). Runs in the browser. */
 function contrasts(): string[] {

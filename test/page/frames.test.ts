@@ -1,7 +1,7 @@
 import { cpus } from 'node:os';
 import { expect, test } from '@jest/globals';
 import type { CDPSession, Page } from 'playwright-core';
-import { CHROMIUM, launchChromium } from '../support/browsers.js';
+import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { describeWith } from '../support/programs.js';
 import { servePage } from './support/page-server.js';
@@ -49,7 +49,8 @@ describeWith(CHROMIUM, 'the page in Chromium', (file) => {
         ['idle', idle],
         [`with ${rate.toFixed(0)} invalidations a second`, busy],
       ] as const;
-      for (const [when, frames] of lines) process.stderr.write(`2,000 modules, ${when}: ${describe(frames)}\n`);
+      for (const [when, frames] of lines)
+        process.stderr.write(`2,000 modules, ${when}: ${describe(frames)}\n`);
       // On a busy machine frames come when the others let them; what one costs stays about the same.
       expect(busy.cpuMs).toBeLessThan(1_000 / FRAMES_PER_SECOND);
       if (busy.spare > 0.25) expect(busy.fewest).toBeGreaterThanOrEqual(FRAMES_PER_SECOND);

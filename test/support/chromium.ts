@@ -1,8 +1,7 @@
-import { type Browser, chromium, firefox } from 'playwright-core';
+import { type Browser, chromium } from 'playwright-core';
 
-/** Browsers as a distribution has them; a variable called as the first of its programs names another. */
+/** Whatever a distribution calls it; the variable CHROMIUM names another. */
 export const CHROMIUM = ['chromium', 'chromium-browser', 'google-chrome'];
-export const FIREFOX = ['firefox', 'firefox-esr'];
 
 export const launchChromium = (executablePath: string): Promise<Browser> =>
   chromium.launch({
@@ -18,7 +17,3 @@ export const launchChromium = (executablePath: string): Promise<Browser> =>
       '--disable-sync',
     ],
   });
-
-/** Over WebDriver BiDi, which Firefox itself speaks. */
-export const launchFirefox = (executablePath: string): Promise<Browser> =>
-  firefox.launch({ executablePath, channel: 'moz-firefox' });
