@@ -96,6 +96,35 @@ describeWith(CHROMIUM, 'the page', (file) => {
     expect(complaints).toEqual([]);
   });
 
+  test('with one sample of the hit rates their axis is a minute', async () => {
+    await open();
+    await page.evaluate(() => {
+      const times: string[] = [];
+      Object.assign(globalThis, { times });
+      const fillText = CanvasRenderingContext2D.prototype.fillText;
+      CanvasRenderingContext2D.prototype.fillText = function (...args) {
+        if (this.canvas.closest('#rates') !== null && /^\d+:\d+:\d+$/.test(args[0])) times.push(args[0]);
+        return Reflect.apply(fillText, this, args);
+      };
+    });
+    await isLive();
+    // The first sample comes after 5 s.
+    await page.waitForTimeout(6_500);
+    const ages = await page.evaluate(() => {
+      const now = new Date();
+      const secondOf = (hours: number, minutes: number, seconds: number): number =>
+        (hours * 60 + minutes) * 60 + seconds;
+      return (globalThis as unknown as { times: string[] }).times.map((time) => {
+        const [hours, minutes, seconds] = time.split(':').map(Number) as [number, number, number];
+        const age =
+          secondOf(now.getHours(), now.getMinutes(), now.getSeconds()) - secondOf(hours, minutes, seconds);
+        return (age + 86_400) % 86_400;
+      });
+    });
+    expect(ages.length).toBeGreaterThan(2);
+    expect(Math.max(...ages)).toBeLessThan(120);
+  });
+
   test('a wave runs through what an invalidation reached, and fades', async () => {
     await produce('m0.ts');
     for (let index = 1; index < 6; index += 1) await produce(`m${index}.ts`, [`m${index - 1}`]);

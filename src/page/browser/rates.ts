@@ -11,17 +11,17 @@ const MAX_SAMPLES = 180;
 /** @param at in s since the epoch */
 const clock = (at: number): string => time(new Date(at * 1000).toISOString());
 
-/** A minute at least, which ends now if nothing is known yet. In s since the epoch. */
-function period(_: unknown, first: number | null, last: number | null): [number, number] {
-  const end = last ?? Date.now() / 1000;
-  return [Math.min(first ?? end, end - MIN_PERIOD_S), end];
-}
-
 /** A line for what memory has answered, and one for what memory or the database has. */
 export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
   const place = byId('rates');
   const now = byId('rates-now');
   let samples: readonly RateSample[] = [];
+
+  /** A minute at least, which ends now if nothing is known yet; in s since the epoch. (One sample is years to uPlot.) */
+  function period(): [number, number] {
+    const [first, last] = [samples[0]?.at ?? Date.now(), samples.at(-1)?.at ?? Date.now()];
+    return [Math.min(first / 1000, last / 1000 - MIN_PERIOD_S), last / 1000];
+  }
 
   const axis = (): uPlot.Axis => ({
     stroke: () => colour('quiet'),
