@@ -5,9 +5,9 @@ import { describeMeasured, type Measured } from '../../src/cli/bench.js';
 import { startProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startBouncer } from '../support/pgbouncer.js';
-import { describeWith } from '../support/programs.js';
 import { cli } from '../support/serve.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 import { createLogin, run } from './support/run.js';
 
 describe('module-cache bench', () => {

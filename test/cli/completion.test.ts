@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { testWith } from '../support/programs.js';
+import { testWith } from '../support/with-programs.js';
 import { run } from './support/run.js';
 
 function shell(name: string, script: string, cwd?: string): Promise<string> {

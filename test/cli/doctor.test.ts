@@ -10,7 +10,7 @@ import { startProxy } from '../client/support/proxy.js';
 import { type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startBouncer } from '../support/pgbouncer.js';
-import { describeWith } from '../support/programs.js';
+import { describeWith } from '../support/with-programs.js';
 import { createLogin, type Login, run } from './support/run.js';
 
 const REALM = 'https://patient.example/';

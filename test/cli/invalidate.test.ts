@@ -3,8 +3,8 @@ import { startProxy } from '../client/support/proxy.js';
 import { observe, type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startBouncer } from '../support/pgbouncer.js';
-import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 import { createLogin, run } from './support/run.js';
 
 const REALM = 'https://rehearsed.example/';

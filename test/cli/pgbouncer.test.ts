@@ -7,9 +7,9 @@ import { migrate } from '../../src/schema/migrate.js';
 import { uninstall } from '../../src/schema/uninstall.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Bouncer, startBouncer } from '../support/pgbouncer.js';
-import { describeWith } from '../support/programs.js';
 import { cli, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 
 /** Without what the one who runs the tests may have set for other purposes. */
 const env = { ...process.env, DATABASE_URL: '', PGHOST: '', PGDATABASE: '', PGSERVICE: '' };

@@ -10,9 +10,9 @@ import { closePeers, openPeer } from '../client/support/peers.js';
 import { startProxy } from '../client/support/proxy.js';
 import { type Session, session } from '../sql/support/session.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeWith } from '../support/programs.js';
 import { cli } from '../support/serve.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 import { createLogin, type Login, run } from './support/run.js';
 import { closeTerminals, startInTerminal } from './support/terminal.js';
 

@@ -5,9 +5,9 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeWith } from '../support/programs.js';
 import { type ModuleServer, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 import { type Answer, openPage } from './support/page.js';
 
 /** A real browser loads the module graph of a page from four processes, and again after an edit. */

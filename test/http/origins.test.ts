@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import type { Browser, Page } from 'playwright-core';
 import { type Cors, createModuleHandler, createNodeListener } from '../../src/http/index.js';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
-import { describeWith } from '../support/programs.js';
+import { describeWith } from '../support/with-programs.js';
 import { servedRealm } from './support/served-realm.js';
 
 /** A real browser, on a page of another origin than the modules. */

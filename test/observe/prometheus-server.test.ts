@@ -9,9 +9,9 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { freePort } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeWith } from '../support/programs.js';
 import { type ModuleServer, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 
 /** The alerts and the dashboard, as Prometheus itself reads them: its checks, and a server that scrapes a real fleet. */
 

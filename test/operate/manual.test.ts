@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { testWith } from '../support/programs.js';
+import { testWith } from '../support/with-programs.js';
 
 /** What \d+ says of the views, and how they look at a prompt of 80 columns. */
 

@@ -6,8 +6,8 @@ import { createLogin, type Login } from '../cli/support/run.js';
 import { startProxy, type TcpProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type Child, startChild } from '../support/process.js';
-import { testWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
+import { testWith } from '../support/with-programs.js';
 
 /** docs/operating.md, asked of a fleet under load of which one process was killed and another cut off. */
 

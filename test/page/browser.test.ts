@@ -3,8 +3,8 @@ import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playw
 import { type ModuleCache, openModuleCache } from '../../src/cache.js';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeWith } from '../support/programs.js';
 import { until } from '../support/wait.js';
+import { describeWith } from '../support/with-programs.js';
 import { type PageServer, servePage } from './support/page-server.js';
 
 /** The page in a real browser, of real peers. */

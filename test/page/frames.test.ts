@@ -3,7 +3,7 @@ import { expect, test } from '@jest/globals';
 import type { CDPSession, Page } from 'playwright-core';
 import { CHROMIUM, launchChromium } from '../support/chromium.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
-import { describeWith } from '../support/programs.js';
+import { describeWith } from '../support/with-programs.js';
 import { servePage } from './support/page-server.js';
 
 /** How smooth the page is with as much on it as it was made for. */

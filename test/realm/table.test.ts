@@ -4,7 +4,7 @@ import { createSourceGuard, type ModuleSource, openTable, type TableOptions } fr
 import { openInstance } from '../client/support/instance.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { startBouncer } from '../support/pgbouncer.js';
-import { describeWith } from '../support/programs.js';
+import { describeWith } from '../support/with-programs.js';
 import { type Disk, openDisk } from './support/disk.js';
 
 const realm = 'https://table.example/';

@@ -1,6 +1,5 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { describe, test } from '@jest/globals';
 
 /** Where a program may have several names, any of them will do. */
 export type ProgramName = string | readonly string[];
@@ -14,28 +13,8 @@ export function findProgram(program: ProgramName): string | undefined {
   return names.flatMap((name) => folders.map((folder) => join(folder, name))).find(isExecutable);
 }
 
-/** Tests that need a program of the system; without it they are skipped, and that is said. */
-export function describeWith(program: ProgramName, title: string, tests: (file: string) => void): void {
-  const file = findProgram(program);
-  if (file === undefined) tellSkipped(program, title);
-  (file === undefined ? describe.skip : describe)(title, () => tests(file ?? ''));
-}
-
-/** As `describeWith`, for one test. */
-export function testWith(program: ProgramName, title: string, work: (file: string) => unknown): void {
-  const file = findProgram(program);
-  if (file === undefined) tellSkipped(program, title);
-  (file === undefined ? test.skip : test)(title, async () => void (await work(file ?? '')));
-}
-
-function tellSkipped(program: ProgramName, title: string): void {
-  const [name] = [program].flat();
-  process.stderr.write(
-    `skipped, because there is no ${name} (${variableOf(program)} may name one): ${title}\n`,
-  );
-}
-
-const variableOf = (program: ProgramName): string => ([program].flat()[0] ?? '').toUpperCase();
+/** The variable that may name another. */
+export const variableOf = (program: ProgramName): string => ([program].flat()[0] ?? '').toUpperCase();
 
 function isExecutable(file: string): boolean {
   try {
