@@ -99,7 +99,9 @@ async function work(): Promise<void> {
   tell({ type: 'listening', port: (server.address() as AddressInfo).port });
 }
 
-const isOfPage = ({ url = '' }: IncomingMessage): boolean => url.startsWith(PAGE_PATH);
+/** In absolute form the path comes after the host, and the host after `http://`. */
+const isOfPage = ({ url = '' }: IncomingMessage): boolean =>
+  url.startsWith(PAGE_PATH, url.startsWith('/') ? 0 : url.indexOf('/', 8));
 
 work().catch((error) => {
   process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));

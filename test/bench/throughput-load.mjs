@@ -1,8 +1,7 @@
 /*
  * The load of test/bench/throughput.mjs: requests over a few connections that are kept, each answer read to its end.
- * They are of several kinds, as from the users of a server. To one that has only ever seen one kind, any other request
- * is a surprise that it pays for ever after: its code was compiled for the first (`node --trace-deopt`). The request of
- * a scrape, or of who opens the page, would be charged with it.
+ * They are of several kinds, as from the users of a server: what was compiled for one kind only is thrown away at the
+ * first other request (`node --trace-deopt`), which a scrape, or who opens the page, would be charged with.
  */
 import { once } from 'node:events';
 import { connect } from 'node:net';

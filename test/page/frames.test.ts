@@ -49,8 +49,7 @@ describeWith(CHROMIUM, 'the page in Chromium', (file) => {
         ['idle', idle],
         [`with ${rate.toFixed(0)} invalidations a second`, busy],
       ] as const;
-      for (const [when, frames] of lines)
-        process.stderr.write(`2,000 modules, ${when}: ${describe(frames)}\n`);
+      for (const [when, frames] of lines) process.stderr.write(`2,000 modules, ${when}: ${textOf(frames)}\n`);
       // On a busy machine frames come when the others let them; what one costs stays about the same.
       expect(busy.cpuMs).toBeLessThan(1_000 / FRAMES_PER_SECOND);
       if (busy.spare > 0.25) expect(busy.fewest).toBeGreaterThanOrEqual(FRAMES_PER_SECOND);
@@ -142,6 +141,6 @@ function processors(): { idle: number; all: number } {
   };
 }
 
-const describe = ({ perSecond, fewest, longestMs, cpuMs, spare }: Frames): string =>
+const textOf = ({ perSecond, fewest, longestMs, cpuMs, spare }: Frames): string =>
   `${perSecond.toFixed(0)} frames a second (at least ${fewest}, the longest ${longestMs.toFixed(0)} ms), ` +
   `${cpuMs.toFixed(1)} ms of processor time each, ${(100 * spare).toFixed(0)} % of the processors free`;
