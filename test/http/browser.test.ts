@@ -8,7 +8,7 @@ import { createDatabase, type TestDatabase } from '../support/database.js';
 import { type ModuleServer, startModuleServer } from '../support/serve.js';
 import { until } from '../support/wait.js';
 import { describeWith } from '../support/with-programs.js';
-import { type Answer, openPage } from './support/page.js';
+import { type Answer, openPage } from './support/browser-page.js';
 
 /** A real browser loads the module graph of a page from four processes, and again after an edit. */
 
