@@ -7,7 +7,7 @@ import { schemaChecks } from './doctor/schema.js';
 import { describeServer, serverChecks } from './doctor/server.js';
 import { describe } from './failure.js';
 import { styleFor } from './style.js';
-import { columnsOf, padEnd, printable, wrap } from './text.js';
+import { columnsOf, hang, padEnd, printable } from './text.js';
 
 export interface DoctorOptions extends DatabaseOptions {
   /** Of Postgres itself, if the database URL leads to a pooler. */
@@ -72,8 +72,7 @@ async function reach(
   }
 }
 
-const INDENT = 26;
-const LEAST_TEXT = 30;
+const INDENT = ' '.repeat(26);
 const colours = { pass: 'green', warn: 'yellow', fail: 'red', skip: 'dim' } as const;
 
 function report(finding: Finding, { json }: DoctorOptions, findings: Finding[]): void {
@@ -81,10 +80,9 @@ function report(finding: Finding, { json }: DoctorOptions, findings: Finding[]):
   if (json) return;
   const style = styleFor(process.stdout);
   const { name, status, figure, advice } = finding;
-  const columns = Math.max(LEAST_TEXT, columnsOf(process.stdout) - INDENT);
-  const [first = '', ...more] = wrap(printable(figure), columns);
-  print(`${style(colours[status], status)}  ${padEnd(name, 18)}  ${first}`);
-  for (const line of more) print(' '.repeat(INDENT) + line);
-  for (const [index, line] of (advice === '' ? [] : wrap(advice, columns - 2)).entries())
-    print(`${' '.repeat(INDENT)}${index === 0 ? style('dim', '→') : ' '} ${line}`);
+  const columns = columnsOf(process.stdout);
+  const title = `${style(colours[status], status)}  ${padEnd(name, 18)}  `;
+  const lines = hang(title, printable(figure), columns);
+  if (advice !== '') lines.push(...hang(`${INDENT}${style('dim', '→')} `, advice, columns));
+  for (const line of lines) print(line);
 }

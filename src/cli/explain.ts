@@ -2,7 +2,7 @@ import { only } from '../calls.js';
 import { requireArtifactId } from '../keys.js';
 import { type DatabaseOptions, print, withDatabase } from './database.js';
 import { plain, type Style, styleFor } from './style.js';
-import { bytes, columnsOf, padEnd, plural, printable, some, wrap } from './text.js';
+import { bytes, columnsOf, hang, padEnd, plural, printable, some, wrap } from './text.js';
 
 /** One row of `module_cache.explain`. */
 export interface Explanation {
@@ -27,8 +27,6 @@ export interface Explanation {
 }
 
 const SHOWN_MODULES = 10;
-const INDENT = 16;
-const LEAST_TEXT = 30;
 
 /** Says why a module is or is not served from the cache. One that was never stored is an answer as well. */
 export async function explainCommand(
@@ -79,10 +77,8 @@ export function describeModule(
     const names = kind === null ? [] : [kind, ...(variant === null || variant === '' ? [] : [variant])];
     lines.push('', ...(names.length === 0 ? [] : [names.map(printable).join(' ')]));
     for (const line of wrap(printable(reason), columns - 2)) lines.push(`  ${style(colours[status], line)}`);
-    for (const [title, text] of detailsOf(explanation)) {
-      const [first = '', ...more] = wrap(text, Math.max(LEAST_TEXT, columns - INDENT));
-      lines.push(`  ${padEnd(title, 13)} ${first}`, ...more.map((line) => ' '.repeat(INDENT) + line));
-    }
+    for (const [title, text] of detailsOf(explanation))
+      lines.push(...hang(`  ${padEnd(title, 13)} `, text, columns));
   }
   return lines;
 }

@@ -34,8 +34,12 @@ export function metricsPathOf(option: string | true): string {
 }
 
 export interface WorkerMetrics {
-  /** True if the request was for the metrics. */
-  answer(request: IncomingMessage, response: ServerResponse): boolean;
+  /**
+   * True if the request was for the metrics.
+   *
+   * @param target its path and query
+   */
+  answer(target: string, request: IncomingMessage, response: ServerResponse): boolean;
   onMessage(message: MetricsToWorker): void;
   close(): void;
 }
@@ -76,9 +80,9 @@ export async function openWorkerMetrics(
   }
 
   return {
-    answer(request, response) {
-      const { url = '' } = request;
-      if (!url.startsWith(path) || (url.length > path.length && url[path.length] !== '?')) return false;
+    answer(target, request, response) {
+      if (!target.startsWith(path) || (target.length > path.length && target[path.length] !== '?'))
+        return false;
       void respond(request, response);
       return true;
     },

@@ -65,8 +65,9 @@ async function work(): Promise<void> {
   const metrics =
     config.metricsPath === undefined ? undefined : await openWorkerMetrics(cache, config.metricsPath, tell);
   const server = createServer((request, response) => {
-    if (metrics?.answer(request, response) === true) return;
-    if (pageListener !== undefined && isOfPage(request)) pageListener(request, response);
+    const target = pathAndQueryOf(request);
+    if (metrics?.answer(target, request, response) === true) return;
+    if (pageListener !== undefined && target.startsWith(PAGE_PATH)) pageListener(request, response);
     else listener(request, response);
   });
 
@@ -100,8 +101,8 @@ async function work(): Promise<void> {
 }
 
 /** In absolute form the path comes after the host, and the host after `http://`. */
-const isOfPage = ({ url = '' }: IncomingMessage): boolean =>
-  url.startsWith(PAGE_PATH, url.startsWith('/') ? 0 : url.indexOf('/', 8));
+const pathAndQueryOf = ({ url = '/' }: IncomingMessage): string =>
+  url.startsWith('/') ? url : url.slice(url.indexOf('/', 8));
 
 work().catch((error) => {
   process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));

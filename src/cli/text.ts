@@ -48,6 +48,16 @@ export function wrap(text: string, columns: number): string[] {
   return lines;
 }
 
+const LEAST_HANGING = 30;
+
+/** A title and, in what it leaves of so many columns, a text: its other lines begin below where the first one does. */
+export function hang(title: string, text: string, columns: number): string[] {
+  const indent = stringWidth(title);
+  return wrap(text, Math.max(LEAST_HANGING, columns - indent)).map(
+    (line, index) => (index === 0 ? title : ' '.repeat(indent)) + line,
+  );
+}
+
 /** How wide a terminal is; what goes elsewhere is not cut or broken. */
 export const columnsOf = ({ isTTY, columns }: { isTTY?: boolean; columns?: number }): number =>
   isTTY === true && columns !== undefined && columns > 0 ? columns : Number.POSITIVE_INFINITY;

@@ -5,7 +5,7 @@ import { describe } from './failure.js';
 import { hitRateOf, readSample, type Sample } from './fleet.js';
 import { stopOnSignal } from './signals.js';
 import { styleFor } from './style.js';
-import { columnsOf, pageOf, renderPlain, renderScreen } from './top/frame.js';
+import { extentOf, renderPlain, renderScreen } from './top/frame.js';
 import { press, startState, type TopState, type View } from './top/state.js';
 import { openTerminal } from './top/terminal.js';
 
@@ -84,7 +84,7 @@ function showLive(questions: Questions, first: Sample, intervalMs: number, view:
   return new Promise((resolve) => {
     const terminal = openTerminal(process.stdin, process.stdout, {
       onKey(key) {
-        const pressed = press(state, key, columnsOf(state.view), pageOf(terminal));
+        const pressed = press(state, key, extentOf(sample, state, terminal));
         if (pressed === 'quit') return end();
         if (pressed === 'suspend') return terminal.suspend();
         const wasPaused = state.isPaused;

@@ -19,9 +19,9 @@ export interface PollerOptions {
 }
 
 /** The log is asked at each tick, by an index; the fleet and the counts, which cost more, at every so many. */
-const TICK_MS = 250;
-const FLEET_TICKS = 4;
-const STATS_TICKS = 20;
+const TICK_MS = 500;
+const FLEET_TICKS = 2;
+const STATS_TICKS = 10;
 const RETRY_MS = 1_000;
 const MAX_RETRY_MS = 5_000;
 
@@ -66,8 +66,10 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
       remember(await database.invalidations(null, RECENT));
       send(snapshot());
     } else if (changes.xids.length > 0) {
-      const invalidations = remember(await database.invalidations(changes.xids, MAX_TOLD));
-      send({ type: 'invalidations', invalidations, missed: changes.xids.length > invalidations.length });
+      // One more, to see whether there are more.
+      const rows = await database.invalidations(changes.xids, MAX_TOLD + 1);
+      const invalidations = remember(rows.slice(-MAX_TOLD));
+      send({ type: 'invalidations', invalidations, missed: rows.length > MAX_TOLD });
     }
     if (tick % FLEET_TICKS === 0) {
       fleet = await database.fleet();

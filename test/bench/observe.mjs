@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
 import { migrate } from '../../dist/schema/migrate.js';
+import { ORDERS } from './turns.mjs';
 
 const ROUNDS = Number(process.env.ROUNDS ?? 60);
 const WARM_UP = 10;
@@ -65,8 +66,7 @@ async function compare({ what, name, times, unit }) {
   const rounds = [];
   for (let round = 0; round < WARM_UP + ROUNDS; round += 1) {
     const took = peers.map(() => ({ elapsed: 0, cpu: 0 }));
-    // Twice, there and back, so that nobody is always the first.
-    for (const index of [0, 1, 2, 3, 3, 2, 1, 0]) {
+    for (const index of [0, 1].flatMap((turn) => ORDERS[(2 * round + turn) % ORDERS.length])) {
       const { child } = peers[index];
       child.send({ name, times });
       const [{ elapsed, cpu }] = await once(child, 'message');

@@ -3,21 +3,21 @@
  * serve` compares `module-cache serve` with one worker, without page and metrics, with the same that has both, is
  * scraped every 5 s and watched by one browser. `… handler` compares an application that has OpenTelemetry and mounts
  * the handler with the same that also has metrics for Prometheus and OpenTelemetry, traces, a log and the sampler of
- * staleness. Takes a quarter of an hour each, with nothing but Node, as long as nothing else wants the machine; runs on
- * an embedded Postgres unless DATABASE_URL names one where databases can be created.
+ * staleness. Takes three quarters of an hour each, with nothing but Node, as long as nothing else wants the machine; runs
+ * on an embedded Postgres unless DATABASE_URL names one where databases can be created.
  *
  * Two servers of each side are there at a time, each with a database and a copy of the modules (rxjs, 251) of its own.
- * They are loaded in turn, in slices of a quarter of a second: a fifth of the requests say what they have and are answered
- * with 304, and for each second of load there is an edit. A round is as much load as there is time between two scrapes,
- * so that each has one of all that happens. Of each round is taken the ratio of the processor time, of all processes and
- * threads of a server, for a request; and the median of the rounds, with its interval of 95 % (bootstrap over sets).
- * 1.02 is 2 % less throughput of a server that is busy. Beside it stand the ratios of two servers that do not differ:
- * what those are away from 1, neither can the other be told from 1 by. Servers are replaced after some rounds, because
- * two processes that do the same may differ for as long as they live. Requests per second say the same less exactly:
- * the load and the database use the same machine.
+ * They are loaded in turn, in slices of half a second: a fifth of the requests say what they have and are answered with
+ * 304, and every second slice of a server begins with an edit. After as much load as there is time between two scrapes,
+ * so that each has one of all that happens, all of them are replaced: two processes that do the same differ for as long
+ * as they live, and more servers tell more than more time. Of each such set is taken the ratio of the processor time, of
+ * all processes and threads of a server, for a request; and the mean of the sets without the tenth at either end, with
+ * its interval of 95 % (bootstrap). 1.02 is 2 % less throughput of a server that is busy. Beside it stand the ratios of
+ * two servers that do not differ: what those are away from 1, neither can the other be told from 1 by. Requests per
+ * second say the same less exactly: the load and the database use the same machine.
  *
- * SETS and ROUNDS (of each set) say how long it takes, OBSERVED names some of "metrics page" or of "sampler prometheus
- * opentelemetry logs traces".
+ * SETS says how long it takes, OBSERVED names some of "metrics page" or of "sampler prometheus opentelemetry logs
+ * traces".
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -44,23 +44,18 @@ import postgres from 'postgres';
 import { startEmbeddedPostgres } from '../../dist/cli/embedded-postgres.js';
 import { migrate } from '../../dist/schema/migrate.js';
 import { openLoad } from './throughput-load.mjs';
+import { ORDERS } from './turns.mjs';
 
-const SETS = Number(process.env.SETS ?? 8);
-const ROUNDS = Number(process.env.ROUNDS ?? 4);
-const WARM_UP = 1;
-const BOOTSTRAPS = 2_000;
-const SLICE_MS = 250;
-/** Of each server in a round: 5 s. */
-const SLICES = 20;
+const SETS = Number(process.env.SETS ?? 60);
+const BOOTSTRAPS = 10_000;
+/** At either end. */
+const TRIMMED = 0.1;
+const SLICE_MS = 500;
+/** Of each server in a set: 5 s, after what makes it warm. */
+const SLICES = 10;
+const WARM_UP_SLICES = 6;
 /** One edit in so many slices. */
-const EDIT_SLICES = 4;
-/** Nobody follows itself, which would find the caches of the processor warm, and nobody always the same one. */
-const ORDERS = [
-  [0, 1, 2, 3],
-  [1, 3, 0, 2],
-  [3, 2, 1, 0],
-  [2, 0, 3, 1],
-];
+const EDIT_SLICES = 2;
 const METRICS_PATH = '/-/metrics';
 /** Of /proc. */
 const TICK_MS = 10;
@@ -92,7 +87,7 @@ const embedded = process.env.DATABASE_URL
   : await startEmbeddedPostgres({ dataDirectory: join(folder, 'server') });
 const sql = postgres(process.env.DATABASE_URL ?? embedded.url, { max: 1, onnotice: () => {} });
 const places = [];
-const rounds = [];
+const sets = [];
 try {
   for (const index of SIDES.keys()) places.push(await preparePlace(index));
   for (let set = 0; set < SETS; set += 1) {
@@ -102,12 +97,11 @@ try {
         const side = set % 2 === 0 ? SIDES[index] : OTHER[SIDES[index]];
         servers.push(await startServer({ ...place, side }, set));
       }
-      for (let round = -WARM_UP; round < ROUNDS; round += 1) {
-        const figures = sidesOf(await measureRound(servers, set * (WARM_UP + ROUNDS) + round + WARM_UP));
-        if (round < 0) continue;
-        rounds.push(figures);
-        tell(set, round, figures);
-      }
+      for (let slice = 0; slice < WARM_UP_SLICES; slice += 1)
+        for (const { load } of servers) await load.run(SLICE_MS, slice);
+      const figures = sidesOf(await measure(servers, set));
+      sets.push(figures);
+      tell(set, figures);
     } finally {
       for (const server of servers) await server.stop();
     }
@@ -218,18 +212,18 @@ async function askMeter(socket) {
   return Number(answer);
 }
 
-async function measureRound(servers, number) {
+async function measure(servers, set) {
   const sums = servers.map(() => ({ count: 0, unchanged: 0, ms: 0, cpu: 0 }));
   const began = performance.now();
   const before = await backendTimes();
   for (let slice = 0; slice < SLICES; slice += 1) {
-    const seed = number * SLICES + slice;
+    const seed = set * SLICES + slice;
     for (const index of ORDERS[slice % ORDERS.length]) {
       const server = servers[index];
       const cpu = await server.used();
       const loaded = server.load.run(SLICE_MS, seed);
-      if ((number + slice) % EDIT_SLICES === 0) edit(server.place.modules, seed);
-      if (slice === number % SLICES) {
+      if ((set + slice) % EDIT_SLICES === 0) edit(server.place.modules, seed);
+      if (slice === set % SLICES) {
         await sleep(SLICE_MS / 4);
         // So that the request of a scrape is no other than what all get.
         await (await fetch(server.url)).text();
@@ -281,7 +275,7 @@ function timeOf(pid) {
   }
 }
 
-/** Of one round: the servers of each side, in the order of their places. */
+/** Of one set: the servers of each side, in the order of their places. */
 function sidesOf(figures) {
   const of = (side) => figures.filter((server) => server.side === side);
   return { plain: of('plain'), observed: of('observed') };
@@ -291,36 +285,33 @@ function mean(servers, key) {
   return servers.reduce((sum, server) => sum + server[key], 0) / servers.length;
 }
 
-function tell(set, round, { plain, observed }) {
+function tell(set, { plain, observed }) {
   const ratio = mean(observed, 'cpu') / mean(plain, 'cpu');
   const times = (servers) => servers.map(({ cpu }) => (cpu * 1000).toFixed(1)).join(' ');
   console.log(
-    `set ${set + 1}, round ${round + 1}: ${ratio.toFixed(3)} (µs for a request: plain ${times(plain)}, observed ${times(observed)})`,
+    `set ${set + 1}: ${ratio.toFixed(3)} (µs for a request: plain ${times(plain)}, observed ${times(observed)})`,
   );
 }
 
 function report() {
-  const of = (figure) => medianOf(rounds.map(figure));
-  console.log(
-    `\n${kind}: ${parts.join(', ')}. Node ${process.version}, ${rounds.length} rounds in ${SETS} sets\n`,
-  );
-  const lines = [['median [95 %]', 'observed/plain', 'plain/plain', 'observed/observed']];
+  console.log(`\n${kind}: ${parts.join(', ')}. Node ${process.version}, ${SETS} sets\n`);
+  const lines = [['mean [95 %]', 'observed/plain', 'plain/plain', 'observed/observed']];
   for (const [what, key] of [
     ['processor time for a request', 'cpu'],
     ['requests per second', 'perSecond'],
   ]) {
     lines.push([
       what,
-      shown(of(({ plain, observed }) => mean(observed, key) / mean(plain, key))),
-      shown(of(({ plain: [one, other] }) => one[key] / other[key])),
-      shown(of(({ observed: [one, other] }) => one[key] / other[key])),
+      estimate(({ plain, observed }) => mean(observed, key) / mean(plain, key)),
+      estimate(({ plain: [one, other] }) => one[key] / other[key]),
+      estimate(({ observed: [one, other] }) => one[key] / other[key]),
     ]);
   }
   for (const cells of lines)
     console.log(cells.map((cell, i) => (i === 0 ? cell.padEnd(30) : cell.padStart(24))).join(''));
   for (const side of ['plain', 'observed']) {
-    const [cpu, perSecond, unchanged, database] = ['cpu', 'perSecond', 'unchanged', 'database'].map(
-      (key) => of((round) => mean(round[side], key)).median,
+    const [cpu, perSecond, unchanged, database] = ['cpu', 'perSecond', 'unchanged', 'database'].map((key) =>
+      trimmedMean(sets.map((set) => mean(set[side], key))),
     );
     console.log(
       `\n${side}: ${(cpu * 1000).toFixed(1)} µs for a request, ${perSecond.toFixed(0)} requests per second, ` +
@@ -329,25 +320,20 @@ function report() {
   }
 }
 
-/**
- * With its interval of 95 %, by bootstrap over sets and the rounds in each: the rounds of one set have their servers in
- * common, and say less about others than as many rounds of different ones.
- */
-function medianOf(values) {
-  const sets = Array.from({ length: SETS }, (_, set) => values.slice(set * ROUNDS, (set + 1) * ROUNDS));
-  const pick = (all) => all[Math.floor(Math.random() * all.length)];
-  const resampled = Array.from({ length: BOOTSTRAPS }, () =>
-    median(sets.map(() => pick(sets)).flatMap((set) => set.map(() => pick(set)))),
-  ).sort((a, b) => a - b);
+/** Of a ratio that each set has, with its interval of 95 %. */
+function estimate(ratioOf) {
+  const logs = sets.map((set) => Math.log(ratioOf(set)));
+  const pick = () => logs[Math.floor(Math.random() * logs.length)];
+  const resampled = Array.from({ length: BOOTSTRAPS }, () => trimmedMean(logs.map(pick))).sort(
+    (a, b) => a - b,
+  );
   const at = (share) => resampled[Math.floor(share * (BOOTSTRAPS - 1))];
-  return { median: median(values), low: at(0.025), high: at(0.975) };
+  const [ratio, low, high] = [trimmedMean(logs), at(0.025), at(0.975)].map((log) => Math.exp(log).toFixed(3));
+  return `${ratio} [${low} ${high}]`;
 }
 
-function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return (sorted[(sorted.length - 1) >> 1] + sorted[sorted.length >> 1]) / 2;
-}
-
-function shown({ median, low, high }) {
-  return `${median.toFixed(3)} [${low.toFixed(3)} ${high.toFixed(3)}]`;
+function trimmedMean(values) {
+  const cut = Math.floor(values.length * TRIMMED);
+  const kept = [...values].sort((a, b) => a - b).slice(cut, values.length - cut);
+  return kept.reduce((sum, value) => sum + value, 0) / kept.length;
 }

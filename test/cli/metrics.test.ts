@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
@@ -90,6 +91,28 @@ test('it is only read, says nothing of the database, and leaves every other path
     }
     expect(await (await fetch(new URL('/metrics', server.url))).text()).toContain('a module');
     expect((await fetch(new URL('/-/metrics/more', server.url))).status).toBe(404);
+  } finally {
+    expect(await server.stop()).toBe(0);
+  }
+});
+
+test('a request target in absolute form leads to the metrics, the page and the modules as well', async () => {
+  const server = await start('--metrics');
+  const ask = (path: string): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const asked = request(server.url, { path: new URL(path, server.url).href }, (response) => {
+        let text = '';
+        response.setEncoding('utf8').on('data', (chunk) => {
+          text += chunk;
+        });
+        response.on('end', () => resolve(text)).on('error', reject);
+      });
+      asked.on('error', reject).end();
+    });
+  try {
+    expect(await ask('/-/metrics')).toContain('module_cache_hits_total');
+    expect(await ask('/-/')).toContain('<title>Module cache</title>');
+    expect(await ask('/a.ts')).toContain('export const a = 1');
   } finally {
     expect(await server.stop()).toBe(0);
   }

@@ -2,9 +2,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import type { ClaimRow, InvalidationRow, PeerRow, RealmRow, Sample } from '../../src/cli/fleet.js';
+import {
+  type ClaimRow,
+  type InvalidationRow,
+  PEER_COLUMNS,
+  type PeerRow,
+  type RealmRow,
+  type Sample,
+} from '../../src/cli/fleet.js';
 import type { Style } from '../../src/cli/style.js';
-import { columnsOf, pageOf, renderPlain, renderScreen } from '../../src/cli/top/frame.js';
+import { extentOf, renderPlain, renderScreen } from '../../src/cli/top/frame.js';
 import { type Key, press, startState, type TopState } from '../../src/cli/top/state.js';
 import { closePeers, openPeer } from '../client/support/peers.js';
 import { startProxy } from '../client/support/proxy.js';
@@ -88,17 +95,17 @@ const plain: Style = (_, text) => text;
 const screen = (state: TopState, shown: Partial<Sample> = {}, at = size): string[] =>
   renderScreen({ sample: { ...sample, ...shown }, intervalMs: 2_000 }, state, at, plain);
 /** Presses keys one after the other, by name or as typed. */
-const having = (...keys: (string | Key)[]): TopState =>
+const pressing = (shown: Partial<Sample>, ...keys: (string | Key)[]): TopState =>
   keys.reduce<TopState>((state, key) => {
     const pressed = press(
       state,
       typeof key === 'string' ? { name: key.length > 1 ? key : key.toLowerCase(), sequence: key } : key,
-      columnsOf(state.view),
-      pageOf(size),
+      extentOf({ ...sample, ...shown }, state, size),
     );
     if (typeof pressed === 'string') throw new Error(`${JSON.stringify(key)} ended it`);
     return pressed;
   }, startState());
+const having = (...keys: (string | Key)[]): TopState => pressing({}, ...keys);
 const names = (lines: readonly string[]): string[] =>
   lines.flatMap((line) => /^(alpha|beta|gamma)\b/.exec(line)?.[1] ?? []);
 
@@ -132,7 +139,7 @@ describe('what top draws', () => {
       'gamma',
       expect.stringContaining('sorted by lag'),
     ]);
-    expect(names(screen(having(...Array(columnsOf('peers') + 1).fill('s'))))).toEqual([
+    expect(names(screen(having(...Array(PEER_COLUMNS.length + 1).fill('s'))))).toEqual([
       'beta',
       'alpha',
       'gamma',
@@ -150,7 +157,7 @@ describe('what top draws', () => {
   });
 
   test('q and Ctrl-C quit, also Ctrl-C while typing; p pauses', () => {
-    const pressed = (state: TopState, key: Key) => press(state, key, 5, 5);
+    const pressed = (state: TopState, key: Key) => press(state, key, { columns: 5, rows: 5, page: 5 });
     expect(pressed(having(), { name: 'q', sequence: 'q' })).toBe('quit');
     expect(pressed(having('/'), { name: 'c', ctrl: true, sequence: '\x03' })).toBe('quit');
     expect([having('p').isPaused, having('p', 'p').isPaused]).toEqual([true, false]);
@@ -175,10 +182,28 @@ describe('what top draws', () => {
 
   test('what does not fit is counted, and scrolled to, but not beyond', () => {
     const peers = Array.from({ length: 30 }, (_, index) => peer(`peer-${String(index).padStart(2, '0')}`));
-    const shown = (state: TopState) => screen(state, { peers });
-    expect(shown(having()).at(-1)).toContain('13 more below');
-    expect(shown(having('down'))[6]).toContain('peer-01');
-    expect(shown(having('pagedown', 'pagedown', 'pagedown')).join('\n')).toMatch(/peer-29/);
+    const screenAfter = (...keys: string[]) => screen(pressing({ peers }, ...keys), { peers });
+    expect(screenAfter().at(-1)).toContain('13 more below');
+    expect(screenAfter('down')[6]).toContain('peer-01');
+    const end = screenAfter('end');
+    expect([end[6], end.findLast((line) => line.startsWith('peer-'))]).toEqual([
+      expect.stringContaining('peer-13'),
+      expect.stringContaining('peer-29'),
+    ]);
+    expect(screenAfter('pagedown', 'pagedown', 'pagedown')).toEqual(end);
+    expect(screenAfter('end', 'down', 'down', 'up')[6]).toContain('peer-12');
+    expect(screenAfter('end', 'home')).toEqual(screenAfter());
+  });
+
+  test('where fewer rows are left than were scrolled over, the next key moves from what is shown', () => {
+    const many = Array.from({ length: 30 }, (_, index) => peer(`peer-${index}`));
+    const peers = many.slice(0, 20);
+    const pressed = press(
+      pressing({ peers: many }, 'end'),
+      { name: 'up' },
+      extentOf({ ...sample, peers }, startState(), size),
+    );
+    expect(screen(pressed as TopState, { peers })[6]).toContain('peer-2');
   });
 
   test('escape sequences in names are shown, not obeyed', () => {

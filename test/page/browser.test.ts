@@ -184,6 +184,33 @@ describeWith(CHROMIUM, 'the page', (file) => {
     expect(complaints).toEqual([]);
   });
 
+  test('what is long can be skipped by the keyboard, and what is shown stays so', async () => {
+    await produce('a.ts');
+    await cache.invalidate(realm, ['a.ts']);
+    await open({}, `${server.url}#${new URLSearchParams({ realm, module: 'a.ts' })}`);
+    await isLive();
+    await section('invalidations').getByRole('link', { name: 'a.ts' }).waitFor();
+    const address = page.url();
+    const focused = () => page.evaluate(() => document.activeElement?.id);
+    await page.keyboard.press('Tab');
+    expect((await page.locator(':focus').boundingBox())?.width).toBeGreaterThan(50);
+    await page.keyboard.press('Enter');
+    expect(await focused()).toBe('main');
+    await page.getByRole('link', { name: 'Past the invalidations' }).focus();
+    await page.keyboard.press('Enter');
+    expect(await focused()).toBe('production-heading');
+    expect([page.url(), await section('module-heading').textContent()]).toEqual([address, 'a.ts']);
+  });
+
+  test('more invalidations than are told are not counted as if they were all', async () => {
+    await open();
+    await isLive();
+    await database.sql`select module_cache.invalidate(${realm}, array[n || '.ts']) from generate_series(1, 250) n`;
+    await section('invalidations-rate')
+      .filter({ hasText: /^more than \d+(\.\d)? a second$/ })
+      .waitFor();
+  });
+
   test('what is in the database is text: names, paths and reasons that look like markup do nothing', async () => {
     const path = `${MARKUP}.ts`;
     await produce(path);

@@ -131,6 +131,22 @@ test('an invalidation between the cursor and the log is told once', async () => 
   expect(told.filter((path) => path === 'between.ts')).toHaveLength(1);
 });
 
+test.each([
+  ['as many as it tells are told', 200, false],
+  ['of more it tells the newest, and that there were others', 250, true],
+])('of one transaction %s', async (_, many, missed) => {
+  const realm = newRealm();
+  const stream = await openStream(await serve());
+  await stream.find('it has begun', ({ type }) => type === 'fleet');
+  await database.sql`
+    select module_cache.invalidate(${realm}, array[n || '.ts']) from generate_series(1, ${many}::integer) n`;
+  const told = await stream.find('they are told', ({ type }) => type === 'invalidations');
+  expect(told.missed).toBe(missed);
+  expect(told.invalidations.map(({ named }: Event) => named[0])).toEqual(
+    Array.from({ length: 200 }, (_, index) => `${many - 199 + index}.ts`),
+  );
+});
+
 test('an invalidation that commits after later ones is told all the same', async () => {
   const realm = newRealm();
   const stream = await openStream(await serve());

@@ -9,7 +9,7 @@ import {
 } from '../fleet.js';
 import { plain, type Style } from '../style.js';
 import { type Column, count, cut, duration, percent, printable, table } from '../text.js';
-import { type Order, type TopState, VIEWS, type View } from './state.js';
+import { type Extent, type Order, type TopState, VIEWS, type View } from './state.js';
 
 /** From here on the notification queue is worth a look; from the second on nothing is notified any more. */
 const QUEUE_FILLING = 0.25;
@@ -32,9 +32,14 @@ export interface Shown {
 /** Lines above and below the table. */
 const AROUND = 7;
 
-export const pageOf = ({ rows }: Size): number => Math.max(1, rows - AROUND);
+const pageOf = ({ rows }: Size): number => Math.max(1, rows - AROUND);
 
-export const columnsOf = (view: View): number => LAYOUTS[view].length;
+/** Of what is shown, filtered, on a screen. */
+export const extentOf = (sample: Sample, state: TopState, size: Size): Extent => ({
+  columns: LAYOUTS[state.view].length,
+  rows: renderTable(sample, state, Number.POSITIVE_INFINITY).length - 1,
+  page: pageOf(size),
+});
 
 const LAYOUTS = {
   peers: PEER_COLUMNS,

@@ -41,11 +41,15 @@ export const startState = (view: View = 'peers'): TopState => ({
 
 export type Pressed = TopState | 'quit' | 'suspend';
 
-/**
- * @param columns of the view
- * @param page rows that fit on the screen
- */
-export function press(state: TopState, key: Key, columns: number, page: number): Pressed {
+/** Of the table that a view shows. */
+export interface Extent {
+  readonly columns: number;
+  readonly rows: number;
+  /** Rows that fit on the screen. */
+  readonly page: number;
+}
+
+export function press(state: TopState, key: Key, { columns, rows, page }: Extent): Pressed {
   if (key.ctrl && key.name === 'c') return 'quit';
   if (key.ctrl && key.name === 'z') return 'suspend';
   if (state.isTyping) return type(state, key);
@@ -56,7 +60,10 @@ export function press(state: TopState, key: Key, columns: number, page: number):
     const position = ((orders[view].column ?? columns) + step + columns + 1) % (columns + 1);
     return order({ column: position === columns ? null : position, isReversed: false });
   };
-  const scroll = (rows: number): TopState => ({ ...state, offset: Math.max(0, state.offset + rows) });
+  const scroll = (by: number): TopState => {
+    const furthest = Math.max(0, rows - page);
+    return { ...state, offset: Math.max(0, Math.min(Math.min(state.offset, furthest) + by, furthest)) };
+  };
   const chosen = VIEWS[Number(key.sequence) - 1];
   if (chosen !== undefined) return { ...state, view: chosen, offset: 0 };
   switch (key.name) {
@@ -83,6 +90,8 @@ export function press(state: TopState, key: Key, columns: number, page: number):
       return scroll(-page);
     case 'home':
       return scroll(Number.NEGATIVE_INFINITY);
+    case 'end':
+      return scroll(Number.POSITIVE_INFINITY);
     default:
       return key.sequence === '/' ? { ...state, isTyping: true } : state;
   }

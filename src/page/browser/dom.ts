@@ -15,6 +15,16 @@ export function makeScrollable(): void {
   }
 }
 
+/** The fragment of the address says what is shown: a link to another part of the page leaves it alone. */
+export function makeSkippable(): void {
+  for (const link of document.querySelectorAll<HTMLAnchorElement>('.skip')) {
+    link.addEventListener('click', (event) => {
+      event.preventDefault();
+      byId(link.hash.slice(1)).focus();
+    });
+  }
+}
+
 /** A colour of the style sheet, in the scheme of the moment. */
 export const colour = (name: string): string =>
   getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();

@@ -25,12 +25,14 @@ export function createInvalidations(): {
   let isPaused = false;
   let news: InvalidationRow[] = [];
   let times: number[] = [];
+  let missedAt = Number.NEGATIVE_INFINITY;
 
   const draw = perFrame(() => {
     if (!isPaused) render(template(newest), place);
     const since = performance.now() - 10_000;
     times = times.filter((at) => at > since);
-    rate.textContent = times.length === 0 ? '' : `${decimal(times.length / 10)} a second`;
+    const orMore = missedAt > since ? 'more than ' : '';
+    rate.textContent = times.length === 0 ? '' : `${orMore}${decimal(times.length / 10)} a second`;
   }, DRAW_MS);
 
   function announce(): void {
@@ -53,11 +55,12 @@ export function createInvalidations(): {
       newest = rows.toReversed().slice(0, SHOWN);
       draw();
     },
-    add(rows) {
+    add(rows, missed) {
       newest = [...rows.toReversed(), ...newest].slice(0, SHOWN);
       news.push(...rows);
       const now = performance.now();
       times.push(...rows.map(() => now));
+      if (missed) missedAt = now;
       draw();
     },
   };

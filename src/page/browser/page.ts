@@ -1,7 +1,7 @@
 import { html, render } from 'lit-html';
 import { modelOf } from '../graph-model.js';
 import type { Fleet, InvalidationRow, Message, RealmGraph, StatsRow } from '../messages.js';
-import { byId, makeScrollable } from './dom.js';
+import { byId, makeScrollable, makeSkippable } from './dom.js';
 import { createExplanation } from './explanation.js';
 import { plural } from './format.js';
 import { createGraphView, type GraphView } from './graph-view.js';
@@ -158,6 +158,7 @@ realmList.addEventListener('change', () => {
 });
 addEventListener('hashchange', () => follow(true));
 makeScrollable();
+makeSkippable();
 follow(false);
 openStream('events', receive, (state) => {
   if (state === 'connecting') setConnection('connecting', 'Connecting');
