@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from 'postgres';
 import type { CacheEvents } from '../events.js';
 import { compareWithStored, watchRealm } from '../realm/index.js';
@@ -37,6 +38,8 @@ const COHERENT_TIMEOUT_MS = 10_000;
 const SHOWN_MODULES = 8;
 /** How often it is looked whether a table is still tracked, in ms. */
 const TRACKING_EVERY_MS = 5_000;
+/** How long such a look may keep the end waiting, in ms. */
+const LAST_LOOK_MS = 1_000;
 
 /** Serves a folder, or the modules of a table, until SIGINT or SIGTERM, then exits with 0. */
 export async function serve(folder: string | undefined, options: ServeOptions): Promise<void> {
@@ -231,13 +234,22 @@ function keepTracked(
     if (wasTracked && 'tracked' in settled.place && !settled.place.tracked)
       await cache.clearRealm(config.realm);
   }
-  let running = Promise.resolve();
+  let looking: Promise<void> | undefined;
+  let isOver = false;
   const timer = setInterval(() => {
-    running = running.then(() => look().catch((error: unknown) => warnOnce(describe(error))));
+    looking ??= look()
+      .catch((error: unknown) => {
+        if (!isOver) warnOnce(describe(error));
+      })
+      .finally(() => {
+        looking = undefined;
+      });
   }, TRACKING_EVERY_MS);
-  return () => {
+  return async () => {
+    isOver = true;
     clearInterval(timer);
-    return running;
+    // A database that does not answer keeps nothing from being closed.
+    await Promise.race([looking, sleep(LAST_LOOK_MS, undefined, { ref: false })]);
   };
 }
 

@@ -162,6 +162,10 @@ describe('what top draws', () => {
     expect(pressed(having('/'), { name: 'c', ctrl: true, sequence: '\x03' })).toBe('quit');
     expect([having('p').isPaused, having('p', 'p').isPaused]).toEqual([true, false]);
     expect(screen(having('p'))[0]).toContain('paused');
+    expect(having({ name: 'q', ctrl: true }, { name: 'p', ctrl: true }, { name: 's', meta: true })).toEqual(
+      having(),
+    );
+    expect(having('/', 'x', 'return', { name: 'escape', meta: true, sequence: '\x1b' }).filter).toBe('');
   });
 
   test.each([
@@ -321,6 +325,24 @@ describe('module-cache top', () => {
       expect(terminal.screen.join()).not.toContain('unseen.ts');
       terminal.type('p');
       await terminal.shows('unseen.ts');
+      terminal.type('q');
+      expect(await terminal.ended()).toEqual({ code: 0, restored: true });
+    });
+
+    test('a line that fills the screen keeps its last character: nothing is erased behind it', async () => {
+      const terminal = top(operator.url);
+      await terminal.shows('q quit');
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences are what is looked for
+      expect(terminal.output).not.toMatch(/[^\nH]\x1b\[[JK]/);
+    });
+
+    test('Ctrl-Z where no shell could let it go on goes on at once', async () => {
+      const terminal = top(operator.url);
+      await terminal.shows('q quit');
+      terminal.type('\x1a');
+      await until(() => terminal.output.split('\x1b[?1049h').length > 2, { what: 'the screen is back' });
+      terminal.type('2');
+      await terminal.shows('[2 realms]');
       terminal.type('q');
       expect(await terminal.ended()).toEqual({ code: 0, restored: true });
     });

@@ -53,6 +53,8 @@ export function press(state: TopState, key: Key, { columns, rows, page }: Extent
   if (key.ctrl && key.name === 'c') return 'quit';
   if (key.ctrl && key.name === 'z') return 'suspend';
   if (state.isTyping) return type(state, key);
+  // Escape comes as if it were pressed together with Alt.
+  if (key.ctrl || (key.meta && key.name !== 'escape')) return state;
   const { view, orders } = state;
   const order = (next: Order): TopState => ({ ...state, orders: { ...orders, [view]: next }, offset: 0 });
   const cycle = (step: number): TopState => {

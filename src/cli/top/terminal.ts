@@ -6,6 +6,7 @@ import type { Key } from './state.js';
 export interface Terminal {
   readonly columns: number;
   readonly rows: number;
+  /** As many lines as there are rows. */
   draw(lines: readonly string[]): void;
   /** As Ctrl-Z does; goes on when the shell lets it. */
   suspend(): void;
@@ -22,9 +23,15 @@ export interface TerminalHandlers {
 
 const ENTER = '\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J';
 const LEAVE = '\x1b[?25h\x1b[?1049l';
+/** A frame is shown at once, by terminals that can (synchronized output). */
+const BEGIN = '\x1b[?2026h\x1b[H';
+const END = '\x1b[?2026l';
+/** A process that is stopped does not get to see that so much time has passed. */
+const STOPPED_MS = 200;
 
 export function openTerminal(input: ReadStream, output: WriteStream, handlers: TerminalHandlers): Terminal {
   let isEntered = false;
+  let suspended: NodeJS.Timeout | undefined;
 
   function enter(): void {
     if (isEntered) return;
@@ -74,15 +81,21 @@ export function openTerminal(input: ReadStream, output: WriteStream, handlers: T
       return output.rows || 24;
     },
     draw(lines) {
-      if (isEntered) output.write(`\x1b[H${lines.map((line) => `${line}\x1b[K`).join('\r\n')}\x1b[J`);
+      // Behind a line that fills the screen, some terminals would erase its last character.
+      if (isEntered) output.write(BEGIN + lines.map((line) => `\x1b[K${line}`).join('\r\n') + END);
     },
     suspend() {
       if (process.platform === 'win32') return;
       leave();
       // With whoever has started it, such as npx.
       process.kill(0, 'SIGTSTP');
+      // Where no shell could let it go on, as in a container, the kernel does not stop it either.
+      suspended = setTimeout(() => {
+        if (!isEntered) onContinue();
+      }, STOPPED_MS);
     },
     close() {
+      clearTimeout(suspended);
       leave();
       input.off('keypress', onKey);
       input.off('end', onGone);

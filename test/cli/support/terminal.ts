@@ -55,7 +55,7 @@ export function startInTerminal(
   const send = (what: object): void => void child.stdin?.write(`${JSON.stringify(what)}\n`);
   const screen = (): string[] => {
     // The last frame may not be complete yet.
-    const end = output.lastIndexOf('\x1b[J');
+    const end = output.lastIndexOf('\x1b[?2026l');
     const frame = output.slice(output.lastIndexOf('\x1b[H', end), Math.max(end, 0));
     return frame.replace(SEQUENCE, '').replaceAll('\r', '').split('\n');
   };
