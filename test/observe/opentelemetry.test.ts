@@ -16,6 +16,7 @@ import {
 import type { ModuleCache } from '../../src/index.js';
 import { registerOpenTelemetryMetrics, traceModuleCache } from '../../src/observe/index.js';
 import { closePeers, gate, making, newRealm, openPeer } from '../client/support/peers.js';
+import { startProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 
@@ -105,6 +106,48 @@ test('what memory answers has no span; what the database answers has one, with w
   expect(named('get').attributes).toMatchObject({ 'module_cache.source': 'none' });
   await other.getMany([request, { realm, path: 'none.ts' }]);
   expect(named('get_many').attributes).toMatchObject({ 'module_cache.requests': 2 });
+});
+
+test('many at once have no span only where memory answered all of them at once', async () => {
+  const cache = await open();
+  const realm = newRealm();
+  const [a, b] = [
+    { realm, path: 'a.ts' },
+    { realm, path: 'b.ts' },
+  ];
+  for (const request of [a, b]) await cache.getOrProduce(request, making(request.path));
+  const { token } = await cache.invalidate(realm, ['c.ts']);
+  // What was read after the invalidation is current.
+  await cache.getMany([a, b], { consistency: 'strong' });
+  exporter.reset();
+  expect((await cache.getMany([a, b, a])).map((module) => module?.source)).toEqual(['l1', 'l1', 'l1']);
+  await cache.getMany([]);
+  expect(spans()).toEqual([]);
+  for (const read of [{ consistency: 'strong' }, { after: token }] as const) {
+    expect((await cache.getMany([a, b], read)).map((module) => module?.source)).toEqual(['l1', 'l1']);
+    expect(named('get_many').attributes).toMatchObject({ 'module_cache.requests': 2 });
+    exporter.reset();
+  }
+});
+
+test('what memory answers past its time, after a question to the database, has a span', async () => {
+  const proxy = await startProxy(database.url);
+  try {
+    const times = { heartbeatMs: 50, maxStalenessMs: 300, callTimeoutMs: 1_000, graceMs: 60_000 };
+    const { cache } = await openPeer({ connection: proxy.url, ...times });
+    const traced = await traceModuleCache(cache, { tracerProvider });
+    const request = { realm: newRealm(), path: 'a.ts' };
+    await traced.getOrProduce(request, making('a'));
+    proxy.door = 'close';
+    proxy.cut();
+    await until(() => !cache.stats().fresh, { what: 'memory is past its time' });
+    exporter.reset();
+    expect(await traced.getMany([request])).toMatchObject([{ source: 'l1', staleMs: expect.any(Number) }]);
+    named('get_many');
+  } finally {
+    await closePeers();
+    await proxy.close();
+  }
 });
 
 test('callers who share a production: one has its spans, each has its own', async () => {
