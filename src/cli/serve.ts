@@ -73,6 +73,7 @@ async function run(
     connections: 2,
     report,
     onClose,
+    garbage: false,
   });
   const { databaseUrl, sql, cache } = server;
   const warn = createWarn(report);
