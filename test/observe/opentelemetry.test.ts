@@ -13,7 +13,7 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
-import type { ModuleCache } from '../../src/index.js';
+import { type ModuleCache, ModuleCacheError } from '../../src/index.js';
 import { registerOpenTelemetryMetrics, traceModuleCache } from '../../src/observe/index.js';
 import { closePeers, gate, making, newRealm, openPeer } from '../client/support/peers.js';
 import { startProxy } from '../client/support/proxy.js';
@@ -186,6 +186,18 @@ test('an error is named by its kind, never by its text', async () => {
   expect(all).not.toContain('secret');
 });
 
+test('a module that does not exist is no error', async () => {
+  const cache = await open();
+  const absent = new ModuleCacheError('MC105', 'no such module');
+  const asked = cache.getOrProduce({ realm: newRealm(), path: 'a.ts' }, () => Promise.reject(absent));
+  await expect(asked).rejects.toBe(absent);
+  for (const name of ['get_or_produce', 'produce']) {
+    expect(named(name).status.code).toBe(SpanStatusCode.UNSET);
+    expect(named(name).attributes['module_cache.absent']).toBe(true);
+    expect(named(name).attributes).not.toHaveProperty('error.type');
+  }
+});
+
 test('an invalidation has a span, with how much it reached, and the result is untouched', async () => {
   const cache = await open();
   const realm = newRealm();
@@ -249,8 +261,14 @@ test('metrics are those of Prometheus, through the meter, and end with close', a
   const figures = await read();
   expect(figures('hits')).toMatchObject({
     descriptor: { unit: '{hit}' },
-    dataPoints: [{ value: 3, attributes: { cache: 'one', source: 'l1', kind: 'transpile' } }],
+    dataPoints: [
+      { value: 3, attributes: { cache: 'one', source: 'l1', kind: 'transpile' } },
+      { value: 0, attributes: { source: 'l2' } },
+    ],
   });
+  for (const name of ['warnings', 'disconnections', 'staleness_violations']) {
+    expect([name, figures(name)?.dataPoints]).toMatchObject([name, [{ value: 0 }]]);
+  }
   expect(figures('production_duration')).toMatchObject({
     descriptor: { unit: 's' },
     dataPoints: [{ value: { count: 1 }, attributes: { kind: 'transpile', outcome: 'stored' } }],
