@@ -36,7 +36,7 @@ export interface Counts {
 }
 
 export interface ReportedActivity {
-  /** Null for all beyond what is counted apart. */
+  /** Null for all beyond what is counted apart, of each kind together. */
   readonly realm: string | null;
   readonly kind: string;
   readonly counts: Partial<Counts>;
@@ -44,6 +44,10 @@ export interface ReportedActivity {
 
 /** A server for many tenants has any number of realms. */
 const COUNTED_APART = 1_000;
+/** Kinds beyond that: few applications have as many. */
+const OTHER_KINDS = 20;
+/** Stands for the kinds beyond these. */
+export const ANY_KIND = 'any';
 const TAKEN_AT_ONCE = 100;
 const MINUTE_MS = 60_000;
 
@@ -71,6 +75,14 @@ const nothing = (): Counts => ({
   contended: 0,
 });
 
+const newCell = (realm: string | null, kind: string): Cell => ({
+  realm,
+  kind,
+  counts: nothing(),
+  taken: nothing(),
+  isChanged: false,
+});
+
 function add(sum: Counts, counts: Counts): void {
   for (const name of Object.keys(counts) as (keyof Counts)[]) sum[name] += counts[name];
 }
@@ -80,14 +92,15 @@ export function createActivity(): Activity {
   const changed = new Set<Cell>();
   const total = { hits: 0, reads: 0 };
   const ticks = [{ at: performance.now(), ...total }];
-  const others: Cell = { realm: null, kind: 'any', counts: nothing(), taken: nothing(), isChanged: false };
+  /** By kind. */
+  const others = new Map<string, Cell>();
   let count = 0;
-  let last = others;
+  let last = newCell(null, ANY_KIND);
 
   /** Most questions are about the realm and kind of the one before. */
   function cellOf({ realm, kind }: { realm: string; kind: string }): Counts {
     if (last.realm !== realm || last.kind !== kind)
-      last = cells.get(realm)?.get(kind) ?? newCell(realm, kind);
+      last = cells.get(realm)?.get(kind) ?? addCell(realm, kind);
     if (!last.isChanged) {
       last.isChanged = true;
       changed.add(last);
@@ -95,10 +108,17 @@ export function createActivity(): Activity {
     return last.counts;
   }
 
-  function newCell(realm: string, kind: string): Cell {
-    if (count >= COUNTED_APART) return others;
+  function otherCell(kind: string): Cell {
+    const apart = others.has(kind) || others.size < OTHER_KINDS ? kind : ANY_KIND;
+    const cell = others.get(apart) ?? newCell(null, apart);
+    others.set(apart, cell);
+    return cell;
+  }
+
+  function addCell(realm: string, kind: string): Cell {
+    if (count >= COUNTED_APART) return otherCell(kind);
     count += 1;
-    const cell = { realm, kind, counts: nothing(), taken: nothing(), isChanged: false };
+    const cell = newCell(realm, kind);
     const ofRealm = cells.get(realm) ?? new Map<string, Cell>();
     cells.set(realm, ofRealm.set(kind, cell));
     return cell;
@@ -152,8 +172,8 @@ export function createActivity(): Activity {
       return taken;
     },
     totals() {
-      const all = [others];
-      for (const ofRealm of cells.values()) all.push(...ofRealm.values());
+      const all = [...cells.values()].flatMap((ofRealm) => [...ofRealm.values()]);
+      all.push(...others.values());
       return all.map(({ realm, kind, counts, taken }) => {
         const sum = { ...taken };
         add(sum, counts);

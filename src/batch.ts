@@ -27,7 +27,8 @@ export interface BatchContext {
   fromMemory(id: ArtifactId): L1Entry | undefined;
   servedFromMemory(entry: L1Entry): ServedModule;
   /** What memory may answer because the database is away; undefined unless that is what the error says. */
-  servedInGrace(id: ArtifactId, read: ReadOptions, error: unknown): ServedModule | undefined;
+  inGrace(id: ArtifactId, read: ReadOptions, error: unknown): L1Entry | undefined;
+  servedInGrace(entry: L1Entry): ServedModule;
   tokenOf(seen: SeenUpTo): string;
   board(
     id: ArtifactId,
@@ -120,20 +121,22 @@ export function createBatchReads(context: BatchContext) {
 
   /** All or nothing: what memory does not hold may be there. */
   function takeInGrace(wanted: Wanted, answers: Answers, read: ReadOptions, error: unknown): boolean {
-    const found: [string, ServedModule][] = [];
+    const found: [string, L1Entry][] = [];
     for (const [name, id] of wanted) {
-      const module = context.servedInGrace(id, read, error);
-      if (module === undefined) return false;
-      found.push([name, module]);
+      const entry = context.inGrace(id, read, error);
+      if (entry === undefined) return false;
+      found.push([name, entry]);
     }
-    for (const [name, module] of found) answers.set(name, module);
+    for (const [name, entry] of found) answers.set(name, context.servedInGrace(entry));
     wanted.clear();
     return true;
   }
 
   async function answer(wanted: Wanted, read: ReadOptions, patience: Patience): Promise<Answers> {
     const answers: Answers = new Map();
-    const strong = await context.isStrong(read, patience);
+    // As for a single read: what memory answers at once is counted before the call returns.
+    const strong =
+      read.after === undefined ? read.consistency === 'strong' : await context.isStrong(read, patience);
     const arrived = journal.position();
     for (let tries = 1; wanted.size > 0; tries += 1) {
       await takeFromMemory(wanted, answers, strong, patience);

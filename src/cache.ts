@@ -240,11 +240,12 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   }
 
   /** What memory holds past its time, for bounded reads, and only once the database has turned out to be away. */
-  function servedInGrace(id: ArtifactId, read: ReadOptions, error: unknown): ServedModule | undefined {
-    if (!isAway(error) || !mayBeStale(read)) return undefined;
-    const entry = inGrace(id);
-    if (entry === undefined) return undefined;
-    events.emit('hit', { id, source: 'l1' });
+  function inGrace(id: ArtifactId, read: ReadOptions, error: unknown): L1Entry | undefined {
+    return isAway(error) && mayBeStale(read) ? notTooOld(id) : undefined;
+  }
+
+  function servedInGrace(entry: L1Entry): ServedModule {
+    events.emit('hit', { id: entry.id, source: 'l1' });
     // It may have been heard from meanwhile.
     if (coherence.isFresh()) return servedFromMemory(entry);
     return Object.freeze({
@@ -259,7 +260,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
   const mayBeStale = ({ consistency = 'bounded', after }: ReadOptions): boolean =>
     settings.graceMs > 0 && consistency === 'bounded' && after === undefined;
 
-  function inGrace(id: ArtifactId): L1Entry | undefined {
+  function notTooOld(id: ArtifactId): L1Entry | undefined {
     if (coherence.ageMs() >= settings.maxStalenessMs + settings.graceMs) return undefined;
     return usable(l1.get(id));
   }
@@ -303,6 +304,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     isStrong,
     fromMemory,
     servedFromMemory,
+    inGrace,
     servedInGrace,
     tokenOf: coherence.tokenOf,
     board: (id, alone, firstRead) => board(id, undefined, alone, { firstRead }),
@@ -327,9 +329,9 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
     try {
       return await patience.wait(serveSlowly(id, producer, read, patience));
     } catch (error) {
-      const module = servedInGrace(id, read, error);
-      if (module === undefined) throw error;
-      return module;
+      const entry = inGrace(id, read, error);
+      if (entry === undefined) throw error;
+      return servedInGrace(entry);
     } finally {
       patience.close();
     }
@@ -364,7 +366,7 @@ export async function openModuleCache(options: ModuleCacheOptions): Promise<Modu
       requireOpen();
       const [flight, joined] = board(id, producer, alone, {
         claimPatienceMs: read.claimPatienceMs,
-        preferStale: () => !alone && settings.graceMs > 0 && inGrace(id) !== undefined,
+        preferStale: () => !alone && settings.graceMs > 0 && notTooOld(id) !== undefined,
       });
       const seat = flight.join();
       try {

@@ -16,6 +16,10 @@ export type ModuleCacheErrorCode =
   | 'MC108' // the database is away, or does not answer in time
   | 'MC109'; // more is on its way already than can be kept in memory
 
+/** Whatever the error is of: a producer may come from another copy of this package. */
+export const isAbsence = (error: unknown): boolean =>
+  (error as { code?: unknown } | null | undefined)?.code === 'MC105';
+
 /** An error that says what to do: `detail` carries the values, `hint` the next step (as in Postgres). */
 export class ModuleCacheError extends Error {
   readonly code: ModuleCacheErrorCode;

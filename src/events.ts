@@ -16,8 +16,10 @@ export interface CacheEvents {
    * `failed` if there was no answer, or `away`.
    */
   produced: [{ id: ArtifactId; ms: number; putMs: number; reason: string }];
-  /** The producer threw, after so many ms. */
+  /** The producer threw, after so many ms, and not because there is no such module. */
   failed: [{ id: ArtifactId; ms: number; error: unknown }];
+  /** The producer found, after so many ms, that there is no such module: it threw MC105. No failure. */
+  absent: [{ id: ArtifactId; ms: number }];
   /** The answer is the work of another caller or process. */
   coalesced: [{ id: ArtifactId }];
   /** An answer or a fill was outdated by an invalidation before it could be kept. */

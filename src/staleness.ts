@@ -117,6 +117,8 @@ export function createStalenessSampler(options: StalenessOptions): StalenessSamp
     const remaining = [...delays];
     followed += 1;
     const wait = (): void => {
+      // Whoever was told may have closed the cache.
+      if (stopped) return;
       const [delay] = remaining;
       if (delay === undefined) {
         followed -= 1;

@@ -9,6 +9,7 @@ import { openModules } from './modules.js';
 import { PAGE_PATH } from './page.js';
 import { openWorkerMetrics } from './serve-metrics.js';
 import { CONFIG_VARIABLE, type FromWorker, now, type ToWorker, type WorkerConfig } from './serve-protocol.js';
+import { onWarning } from './serve-warnings.js';
 
 const config = JSON.parse(process.env[CONFIG_VARIABLE] ?? '{}') as WorkerConfig;
 const tell = (message: FromWorker): void => void process.send?.(message);
@@ -37,9 +38,7 @@ async function work(): Promise<void> {
   cache.events.on('invalidated', ({ xid }) => {
     if (xid !== undefined) tell({ type: 'applied', xid, at: now() });
   });
-  cache.events.on('warning', ({ message, error }) => {
-    tell({ type: 'warning', message: error === undefined ? message : `${message}: ${describe(error)}` });
-  });
+  onWarning(cache.events, (message) => tell({ type: 'warning', message }));
   // For sources in a table: as many as will be read at once, and see the pool of a cache for the settings.
   const settings = { max: 4, prepare: false, fetch_types: false, onnotice: () => {} };
   const sql = config.databaseUrl === undefined ? postgres(settings) : postgres(config.databaseUrl, settings);

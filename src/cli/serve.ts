@@ -76,6 +76,7 @@ async function run(
     connections: 2,
     report,
     onClose,
+    garbage: false,
   });
   const { databaseUrl, sql, cache } = server;
   const warn = createWarn(report);

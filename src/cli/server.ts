@@ -14,6 +14,15 @@ export interface ServerOptions extends DatabaseOptions {
   listenUrl?: string;
 }
 
+export interface OpenServerSettings {
+  readonly name: string;
+  readonly connections: number;
+  readonly report: Report;
+  readonly onClose: OnClose;
+  /** False where other processes of the command collect, whose metrics tell of it. */
+  readonly garbage?: false;
+}
+
 export interface OpenServer {
   /** Undefined if the PG* variables tell where it is. */
   readonly databaseUrl: string | undefined;
@@ -32,12 +41,7 @@ export type OnClose = (close: () => Promise<unknown>) => void;
  */
 export async function openServer(
   options: ServerOptions,
-  {
-    name,
-    connections,
-    report,
-    onClose,
-  }: { name: string; connections: number; report: Report; onClose: OnClose },
+  { name, connections, report, onClose, garbage }: OpenServerSettings,
 ): Promise<OpenServer> {
   const { listenUrl } = options;
   if (listenUrl !== undefined) requireUrl(listenUrl);
@@ -64,6 +68,7 @@ export async function openServer(
     ...(listenUrl === undefined ? {} : { listenConnection: listenUrl }),
     name,
     l1: { maxBytes: 1_000_000 },
+    ...(garbage === undefined ? {} : { garbage }),
   }).catch(pointToOption);
   onClose(() => cache.close());
   return { databaseUrl, sql, cache, schemaVersion: version };

@@ -5,7 +5,7 @@
 export interface Instrument {
   readonly type: 'counter' | 'gauge' | 'histogram';
   readonly help: string;
-  /** As UCUM spells it. */
+  /** As UCUM spells it; `{}` for what is counted, because a plain 1 becomes the suffix `_ratio` in Prometheus. */
   readonly unit: string;
   readonly labels: readonly string[];
   /** By realm as well, where the user has a label for realms. */
@@ -31,12 +31,14 @@ export const INSTRUMENTS = {
   coalesced_total: ofRealm(
     of('counter', '{answer}', 'Answers that were the work of another caller or process.', ['kind']),
   ),
-  failures_total: ofRealm(of('counter', '{failure}', 'Productions that threw.', ['kind'])),
+  failures_total: ofRealm(
+    of('counter', '{failure}', 'Productions that threw, and not because there is no such module.', ['kind']),
+  ),
   production_duration_seconds: ofRealm(
     of(
       'histogram',
       's',
-      'Productions, storing included; the outcome is what put answered, away (not asked) or error (the producer threw).',
+      'Productions, storing included; the outcome is what put answered, away (not asked), absent (there is no such module) or error (the producer threw).',
       ['kind', 'outcome'],
     ),
   ),
@@ -60,8 +62,8 @@ export const INSTRUMENTS = {
     [],
     'max',
   ),
-  connected: of('gauge', '1', '1 while the dedicated connection is there.', [], 'min'),
-  away: of('gauge', '1', '1 while the database cannot be used.', [], 'max'),
+  connected: of('gauge', '{connection}', '1 while the dedicated connection is there.', [], 'min'),
+  away: of('gauge', '{process}', '1 while the database cannot be used.', [], 'max'),
   disconnections_total: of('counter', '{disconnection}', 'How often the dedicated connection was lost.'),
   catch_up_duration_seconds: of(
     'histogram',
@@ -88,7 +90,7 @@ export const INSTRUMENTS = {
   ),
   staleness_nines: of(
     'gauge',
-    '1',
+    '{nine}',
     'How many nines of the sampled answers were consistent so soon; no more than their number can show.',
     ['within_seconds'],
     'min',

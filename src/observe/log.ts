@@ -22,6 +22,7 @@ export function logModuleCache(cache: ModuleCache, logger: Logger): ModuleCacheL
     produced: ({ id, ms, putMs, reason }) =>
       logger.debug({ ...id, ms, putMs, reason }, 'a module was produced'),
     failed: ({ id, ms, error }) => logger.info({ ...id, ms, err: error }, 'a production failed'),
+    absent: ({ id, ms }) => logger.debug({ ...id, ms }, 'there is no such module'),
     stale: ({ id, reason }) =>
       logger.debug({ ...id, reason }, 'an answer was outdated before it could be kept'),
     invalidated: ({ scope, realm, paths, xid, dropped }) =>

@@ -63,6 +63,8 @@ export async function registerPrometheusMetrics(
         ...settings,
         collect() {
           this.reset();
+          // Without labels that makes it 0.
+          if (labels.length === 0) this.remove();
           for (const reading of readings.of(name)) this.set(reading.labels, reading.value);
         },
       });

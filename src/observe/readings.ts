@@ -1,13 +1,15 @@
 import type { EventEmitter } from 'node:events';
-import { activityOf, type Counts } from '../activity.js';
+import { ANY_KIND, activityOf, type Counts } from '../activity.js';
 import type { ModuleCache } from '../cache.js';
 import type { CacheEvents } from '../events.js';
-import type { InstrumentName } from './instruments.js';
+import { type InstrumentName, instrument } from './instruments.js';
 
 export interface MetricsOptions {
   /**
    * A label for a realm, from a small set such as a tenant's plan. Without it no metric tells realms apart: there is
-   * no bound to their number.
+   * no bound to their number. It is asked once for each realm, because counters must not fall. The label is `other`
+   * where it throws, for labels beyond the first 100, and for realms beyond the first 1,000 pairs of realm and kind,
+   * which are counted together, each kind by itself.
    */
   realmLabel?: (realm: string) => string;
 }
@@ -30,6 +32,8 @@ export type OnDuration = (name: InstrumentName, labels: Labels, seconds: number)
 
 const MAX_KINDS = 20;
 const MAX_REALM_LABELS = 100;
+/** Beside those that are counted apart: events may name any number of realms. */
+const MAX_REALMS_OF_EVENTS = 1_000;
 const OTHER = 'other';
 /** Texts of the event, as labels. */
 const dropReasons: Readonly<Record<string, string>> = {
@@ -46,7 +50,8 @@ export function createReadings(
 ): Readings {
   const activity = activityOf(cache);
   const kinds = atMost(MAX_KINDS);
-  const realms = atMost(MAX_REALM_LABELS);
+  const realmLabels = atMost(MAX_REALM_LABELS);
+  const labelled = new Map<string, string>();
   const counted = new Map<InstrumentName, Map<string, { readonly labels: Labels; value: number }>>();
 
   function count(name: InstrumentName, labels: Labels, by = 1): void {
@@ -55,21 +60,40 @@ export function createReadings(
     addTo(all, labels, by);
   }
 
-  /** @param realm null for all beyond what is counted apart, of any kind */
-  function labelsOf(realm: string | null, kind: string): Labels {
-    const label = { kind: realm === null ? OTHER : kinds(kind) };
-    if (realmLabel === undefined) return label;
-    return { ...label, realm: realm === null ? OTHER : realms(String(realmLabel(realm))) };
+  function askForLabel(realm: string): string {
+    try {
+      return realmLabels(String(realmLabel?.(realm)));
+    } catch {
+      return OTHER;
+    }
   }
 
+  function labelOf(realm: string, isCountedApart: boolean): string {
+    let label = labelled.get(realm);
+    if (label !== undefined) return label;
+    if (!isCountedApart && labelled.size >= MAX_REALMS_OF_EVENTS) return OTHER;
+    label = askForLabel(realm);
+    labelled.set(realm, label);
+    return label;
+  }
+
+  /** @param realm null for all beyond what is counted apart, whose number is bounded */
+  function labelsOf(realm: string | null, kind: string, isCountedApart = false): Labels {
+    const label = { kind: realm === null && kind === ANY_KIND ? OTHER : kinds(kind) };
+    if (realmLabel === undefined) return label;
+    return { ...label, realm: realm === null ? OTHER : labelOf(realm, isCountedApart) };
+  }
+
+  /** Zeros as well: where one series of several is missing, Prometheus cannot add them up. */
   function fromActivity(field: keyof Counts, more: Labels = {}): Reading[] {
     const all = new Map<string, { labels: Labels; value: number }>();
-    for (const { realm, kind, counts } of activity.totals()) {
-      const value = counts[field] ?? 0;
-      if (value > 0) addTo(all, { ...more, ...labelsOf(realm, kind) }, value);
-    }
+    for (const { realm, kind, counts } of activity.totals())
+      addTo(all, { ...more, ...labelsOf(realm, kind, true) }, counts[field] ?? 0);
     return [...all.values()];
   }
+
+  // What happens seldom, and then once, has to be seen to rise.
+  count('memory_drops_total', { reason: 'cursor_too_old' }, 0);
 
   const stop = listen(cache, {
     produced({ id, ms, reason }) {
@@ -80,6 +104,10 @@ export function createReadings(
     failed({ id, ms }) {
       const labels = labelsOf(id.realm, id.kind);
       onDuration('production_duration_seconds', { ...labels, outcome: 'error' }, ms / 1000);
+    },
+    absent({ id, ms }) {
+      const labels = labelsOf(id.realm, id.kind);
+      onDuration('production_duration_seconds', { ...labels, outcome: 'absent' }, ms / 1000);
     },
     stale({ reason }) {
       if (reason !== 'put') count('fill_rejections_total', {});
@@ -141,7 +169,9 @@ export function createReadings(
 
   return {
     of(name) {
-      const all = read[name]?.() ?? [...(counted.get(name)?.values() ?? [])];
+      const { type, labels } = instrument(name);
+      const start = type === 'counter' && labels.length === 0 ? one(0) : [];
+      const all = read[name]?.() ?? [...(counted.get(name)?.values() ?? start)];
       // A cache that is closed has no age.
       return all.filter(({ value }) => Number.isFinite(value));
     },

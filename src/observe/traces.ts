@@ -1,6 +1,7 @@
 import type { Attributes, Context, SpanKind as Kind, Span, TracerProvider } from '@opentelemetry/api';
 import { activityOf, shareActivity } from '../activity.js';
 import type { ModuleCache } from '../cache.js';
+import { isAbsence } from '../errors.js';
 import type { CacheEvents } from '../events.js';
 import { type ArtifactId, nameOf, normalizeRealm } from '../keys.js';
 import type { ArtifactRequest, Producer, ProducerContext, Product, ServedModule } from '../types.js';
@@ -69,8 +70,15 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
     return { span, context: trace.setSpan(parent, span), ended: false };
   }
 
-  /** Of an error only what kind it is: its text may hold what is nobody else's business. */
+  /**
+   * Of an error only what kind it is: its text may hold what is nobody else's business. A module that does not exist is
+   * no failure.
+   */
   function fail(span: Span, error: unknown): void {
+    if (isAbsence(error)) {
+      span.setAttribute('module_cache.absent', true);
+      return;
+    }
     const { code, name } = (error ?? {}) as { code?: unknown; name?: unknown };
     const [type = '_OTHER'] = [code, name].filter((text) => typeof text === 'string');
     span.setAttribute('error.type', type as string);
@@ -166,9 +174,12 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
     },
     async getMany(requests, read) {
       const startTime = Date.now();
+      const { hits } = activity;
       const answer = cache.getMany(requests, read);
+      const atOnce = activity.hits - hits;
       const modules = await answer.catch(() => undefined);
-      if (modules?.every((module) => module?.source === 'l1')) return modules;
+      // Memory has one answer for all who ask for the same module.
+      if (modules !== undefined && new Set(modules).size === atOnce) return modules;
       const describe = (): Attributes =>
         Array.isArray(requests) ? { 'module_cache.requests': requests.length } : {};
       return finish(begin('get_many', describe, startTime), answer, () => ({}));

@@ -1,6 +1,6 @@
 import type { ModuleCache } from '../cache.js';
 import { mapConcurrently } from '../concurrency.js';
-import { ModuleCacheError } from '../errors.js';
+import { isAbsence } from '../errors.js';
 import type { Product } from '../types.js';
 import { createSourceGuard } from './guard.js';
 import type { ModuleSource } from './source.js';
@@ -93,5 +93,3 @@ export async function warmRealm(options: WarmOptions): Promise<WarmResult> {
 
 /** Of a module that is edited again and again while it is looked at. */
 const MAX_TRIES = 3;
-
-const isAbsence = (error: unknown): boolean => error instanceof ModuleCacheError && error.code === 'MC105';

@@ -4,6 +4,8 @@ import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { onWarning } from '../../src/cli/serve-warnings.js';
+import { createEmitter } from '../../src/events.js';
 import { parseMetrics } from '../observe/support/metrics.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { cli, type ModuleServer, startModuleServer } from '../support/serve.js';
@@ -74,6 +76,45 @@ test('a scrape of any worker says what all did, and nothing that counts up falls
   } finally {
     expect(await server.stop()).toBe(0);
   }
+});
+
+test('garbage is collected by a process whose metrics tell of it, not by the one that watches', async () => {
+  // The time until the first collection is the only one that is made by chance and so long.
+  const soon =
+    'const wait = setTimeout; globalThis.setTimeout = (f, ms, ...more) => ' +
+    'wait(f, ms > 3e4 && ms < 6e4 && ms % 1 > 0 ? ms / 100 : ms, ...more);';
+  const server = await startModuleServer([folder, '--database-url', database.url, '--metrics'], 2, {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(soon)}`,
+  });
+  try {
+    const [collector] = await until(
+      async () => {
+        const rows = await database.sql`
+          select a.application_name as name
+          from pg_locks l join pg_stat_activity a using (pid)
+          where l.locktype = 'advisory' and l.granted and a.datname = current_database()
+            and (l.classid::bigint << 32 | l.objid::bigint) = module_cache._collector_key()`;
+        return rows.length > 0 && rows;
+      },
+      { timeoutMs: 20_000, what: 'one is elected' },
+    );
+    expect(collector?.name).toMatch(/^module-cache serve, worker \d$/);
+  } finally {
+    expect(await server.stop()).toBe(0);
+  }
+});
+
+test('an answer that was older than it may be is a warning, which says what it was', () => {
+  const events = createEmitter();
+  const told: string[] = [];
+  onWarning(events, (message) => told.push(message));
+  const id = { realm: 'https://a.example/', path: 'b.ts', kind: 'transpile', variant: '' };
+  events.emit('rechecked', { id, withinMs: 5_000, isBound: true, outcome: 'consistent' });
+  events.emit('rechecked', { id, withinMs: 1_000, isBound: false, outcome: 'inconsistent' });
+  events.emit('rechecked', { id, withinMs: 5_000, isBound: true, outcome: 'inconsistent' });
+  expect(told).toEqual([
+    'an answer from memory was older than 5000 ms: b.ts (transpile) of https://a.example/',
+  ]);
 });
 
 test('it is only read, says nothing of the database, and leaves every other path to the modules', async () => {

@@ -118,7 +118,9 @@ describe('within the grace period', () => {
       { realm, path: 'a.ts' },
       { realm, path: 'b.ts' },
     ];
+    const hits = peer.of('hit').length;
     await expect(peer.cache.getMany(both)).rejects.toMatchObject(away);
+    expect(peer.of('hit')).toHaveLength(hits);
   });
 
   test('its token is honest: what was invalidated meanwhile is not older than it, for who passes it on', async () => {

@@ -17,7 +17,7 @@ test('a batch of which not all can begin leaves nothing on its way', async () =>
     requireOpen: () => {},
     isStrong: async () => false,
     fromMemory: () => undefined,
-    servedInGrace: () => undefined,
+    inGrace: () => undefined,
     board(_id, _alone, firstRead) {
       if (reads.length === 2) throw new Error('too many');
       reads.push(firstRead(new AbortController().signal).catch((error: unknown) => error));

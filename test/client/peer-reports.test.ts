@@ -143,7 +143,19 @@ test('a server for many tenants reports them in turn, and counts no more than a 
   expect(done.length % 100).toBe(0);
   await pass(60_000);
   expect(done).toHaveLength(1_001);
-  expect(done).toContainEqual({ realm: null, kind: 'any', counts: { misses: 500 } });
+  expect(done).toContainEqual({ realm: null, kind: 'transpile', counts: { misses: 500 } });
+});
+
+test('beyond a thousand each of twenty kinds is counted by itself, and the others together', () => {
+  const { activity } = open();
+  const miss = (realm: string, kind: string) =>
+    activity.observe('miss', { id: { realm, path: 'a.ts', kind, variant: '' } });
+  for (let n = 0; n < 1_000; n += 1) miss(`https://tenant-${n}.example/`, 'transpile');
+  for (let n = 0; n < 75; n += 1) miss(`https://more-${n}.example/`, `k${n % 25}`);
+  const beyond = activity.totals().filter(({ realm }) => realm === null);
+  expect(beyond).toHaveLength(21);
+  expect(beyond.find(({ kind }) => kind === 'k0')?.counts.misses).toBe(3);
+  expect(beyond.find(({ kind }) => kind === 'any')?.counts.misses).toBe(15);
 });
 
 test('that it has applied what it was behind by is reported, whatever else it needs', async () => {

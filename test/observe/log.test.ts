@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { pino } from 'pino';
+import { createDefinitionLookup } from '../../src/definition/index.js';
 import { logModuleCache } from '../../src/observe/index.js';
 import { closePeers, making, newRealm, openPeer } from '../client/support/peers.js';
 import { startProxy } from '../client/support/proxy.js';
@@ -55,6 +56,18 @@ test('what is produced, fails and is invalidated: the level says how much it mat
   log.close();
   await cache.invalidate(realm, ['a.ts']);
   expect(lines).toHaveLength(3);
+});
+
+test('a module that does not exist is no failure', async () => {
+  const { lines, logger } = capture();
+  const { cache } = await openPeer({ connection: database.url });
+  logModuleCache(cache, logger);
+  const realm = newRealm();
+  const lookup = createDefinitionLookup({ cache, realm, produce: () => null });
+  expect(await lookup.lookup('a.ts')).toMatchObject({ status: 'missing' });
+  expect(lines).toMatchObject([
+    { level: 'debug', msg: 'there is no such module', realm, path: 'a.ts', ms: expect.any(Number) },
+  ]);
 });
 
 test('a database that goes away is a warning with its error, its return is information, and no password is told', async () => {

@@ -95,6 +95,18 @@ describe('every query of the alerts and the dashboard', () => {
   });
 });
 
+test('the alerts find what comes through OpenTelemetry as well, whose names are made of units', () => {
+  const suffixes: Record<string, string> = { s: '_seconds', By: '_bytes' };
+  for (const name of INSTRUMENT_NAMES) {
+    const { type, unit } = instrument(name);
+    // What is in braces says what is counted; a plain 1 would add _ratio.
+    const suffix = /^\{[a-z]+\}$/.test(unit) ? '' : suffixes[unit];
+    expect([name, unit, suffix]).toEqual([name, unit, expect.any(String)]);
+    const plain = name.replace(/_(total|seconds|bytes)$/, '');
+    expect(`${plain}${suffix}${type === 'counter' ? '_total' : ''}`).toBe(name);
+  }
+});
+
 test('an alert has a name of its own, how bad it is, and what to do', () => {
   expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
   for (const { alert, labels, annotations, for: duration } of rules) {

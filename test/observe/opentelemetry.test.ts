@@ -13,9 +13,10 @@ import {
   type ReadableSpan,
   SimpleSpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
-import type { ModuleCache } from '../../src/index.js';
+import { type ModuleCache, ModuleCacheError } from '../../src/index.js';
 import { registerOpenTelemetryMetrics, traceModuleCache } from '../../src/observe/index.js';
 import { closePeers, gate, making, newRealm, openPeer } from '../client/support/peers.js';
+import { startProxy } from '../client/support/proxy.js';
 import { createDatabase, type TestDatabase } from '../support/database.js';
 import { until } from '../support/wait.js';
 
@@ -107,6 +108,48 @@ test('what memory answers has no span; what the database answers has one, with w
   expect(named('get_many').attributes).toMatchObject({ 'module_cache.requests': 2 });
 });
 
+test('many at once have no span only where memory answered all of them at once', async () => {
+  const cache = await open();
+  const realm = newRealm();
+  const [a, b] = [
+    { realm, path: 'a.ts' },
+    { realm, path: 'b.ts' },
+  ];
+  for (const request of [a, b]) await cache.getOrProduce(request, making(request.path));
+  const { token } = await cache.invalidate(realm, ['c.ts']);
+  // What was read after the invalidation is current.
+  await cache.getMany([a, b], { consistency: 'strong' });
+  exporter.reset();
+  expect((await cache.getMany([a, b, a])).map((module) => module?.source)).toEqual(['l1', 'l1', 'l1']);
+  await cache.getMany([]);
+  expect(spans()).toEqual([]);
+  for (const read of [{ consistency: 'strong' }, { after: token }] as const) {
+    expect((await cache.getMany([a, b], read)).map((module) => module?.source)).toEqual(['l1', 'l1']);
+    expect(named('get_many').attributes).toMatchObject({ 'module_cache.requests': 2 });
+    exporter.reset();
+  }
+});
+
+test('what memory answers past its time, after a question to the database, has a span', async () => {
+  const proxy = await startProxy(database.url);
+  try {
+    const times = { heartbeatMs: 50, maxStalenessMs: 300, callTimeoutMs: 1_000, graceMs: 60_000 };
+    const { cache } = await openPeer({ connection: proxy.url, ...times });
+    const traced = await traceModuleCache(cache, { tracerProvider });
+    const request = { realm: newRealm(), path: 'a.ts' };
+    await traced.getOrProduce(request, making('a'));
+    proxy.door = 'close';
+    proxy.cut();
+    await until(() => !cache.stats().fresh, { what: 'memory is past its time' });
+    exporter.reset();
+    expect(await traced.getMany([request])).toMatchObject([{ source: 'l1', staleMs: expect.any(Number) }]);
+    named('get_many');
+  } finally {
+    await closePeers();
+    await proxy.close();
+  }
+});
+
 test('callers who share a production: one has its spans, each has its own', async () => {
   const cache = await open();
   const request = { realm: newRealm(), path: 'a.ts' };
@@ -141,6 +184,18 @@ test('an error is named by its kind, never by its text', async () => {
   expect(named('get').attributes).not.toHaveProperty('module_cache.realm');
   const all = JSON.stringify(spans().map(({ attributes, events, status }) => [attributes, events, status]));
   expect(all).not.toContain('secret');
+});
+
+test('a module that does not exist is no error', async () => {
+  const cache = await open();
+  const absent = new ModuleCacheError('MC105', 'no such module');
+  const asked = cache.getOrProduce({ realm: newRealm(), path: 'a.ts' }, () => Promise.reject(absent));
+  await expect(asked).rejects.toBe(absent);
+  for (const name of ['get_or_produce', 'produce']) {
+    expect(named(name).status.code).toBe(SpanStatusCode.UNSET);
+    expect(named(name).attributes['module_cache.absent']).toBe(true);
+    expect(named(name).attributes).not.toHaveProperty('error.type');
+  }
 });
 
 test('an invalidation has a span, with how much it reached, and the result is untouched', async () => {
@@ -206,8 +261,14 @@ test('metrics are those of Prometheus, through the meter, and end with close', a
   const figures = await read();
   expect(figures('hits')).toMatchObject({
     descriptor: { unit: '{hit}' },
-    dataPoints: [{ value: 3, attributes: { cache: 'one', source: 'l1', kind: 'transpile' } }],
+    dataPoints: [
+      { value: 3, attributes: { cache: 'one', source: 'l1', kind: 'transpile' } },
+      { value: 0, attributes: { source: 'l2' } },
+    ],
   });
+  for (const name of ['warnings', 'disconnections', 'staleness_violations']) {
+    expect([name, figures(name)?.dataPoints]).toMatchObject([name, [{ value: 0 }]]);
+  }
   expect(figures('production_duration')).toMatchObject({
     descriptor: { unit: 's' },
     dataPoints: [{ value: { count: 1 }, attributes: { kind: 'transpile', outcome: 'stored' } }],

@@ -1,5 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import client from 'prom-client';
+import { activityOf } from '../../src/activity.js';
+import { createDefinitionLookup } from '../../src/definition/index.js';
 import type { ModuleCache } from '../../src/index.js';
 import { registerPrometheusMetrics } from '../../src/observe/index.js';
 import { INSTRUMENT_NAMES } from '../../src/observe/instruments.js';
@@ -125,6 +127,121 @@ test('kinds beyond the twentieth are one, and realms are told apart only by the 
   const byRealm = (await labelled.read()).all('module_cache_misses_total');
   expect(new Set(byRealm.map(({ labels }) => labels.realm))).toEqual(new Set(['paying', 'free']));
   expect(byRealm.reduce((sum, { value }) => sum + value, 0)).toBe(25);
+});
+
+test('no counter falls when a realm gets another label, which is asked for once', async () => {
+  let plan = 'free';
+  let asked = 0;
+  const { cache, read } = await open({
+    realmLabel: () => {
+      asked += 1;
+      return plan;
+    },
+  });
+  const request = { realm: newRealm(), path: 'a.ts' };
+  await cache.getOrProduce(request, making('a'));
+  await cache.get(request);
+  const hits = async () => (await read()).all('module_cache_hits_total').filter(({ value }) => value > 0);
+  const labels = { source: 'l1', kind: 'transpile', realm: 'free' };
+  expect(await hits()).toEqual([{ labels, value: 1 }]);
+  plan = 'paying';
+  await cache.get(request);
+  expect(await hits()).toEqual([{ labels, value: 2 }]);
+  expect(asked).toBe(1);
+});
+
+test('labels of realms that are not counted apart are not kept for ever', async () => {
+  let asked = 0;
+  const { cache, read } = await open({
+    realmLabel: () => {
+      asked += 1;
+      return 'one';
+    },
+  });
+  for (let n = 0; n < 5_000; n += 1) {
+    const id = { realm: `https://tenant-${n}.example/`, path: 'a.ts', kind: 'transpile', variant: '' };
+    cache.events.emit('miss', { id });
+    cache.events.emit('failed', { id, ms: 1, error: undefined });
+  }
+  const figures = await read();
+  expect(asked).toBe(1_000);
+  const labels = { kind: 'transpile', realm: 'one' };
+  expect(figures.get('module_cache_misses_total', labels)).toBe(1_000);
+  expect(figures.get('module_cache_misses_total', { ...labels, realm: 'other' })).toBe(4_000);
+});
+
+test('a realmLabel that throws ends nothing: its realm is another one', async () => {
+  const { cache, read } = await open({
+    realmLabel: () => {
+      throw new Error('unknown tenant');
+    },
+  });
+  // An uncaught exception would fail this test.
+  await cache.getOrProduce({ realm: newRealm(), path: 'a.ts' }, making('a'));
+  await new Promise((resolve) => setImmediate(resolve));
+  expect((await read()).get('module_cache_misses_total', { kind: 'transpile', realm: 'other' })).toBe(1);
+});
+
+test('a module that does not exist is no production that threw, here and in the database', async () => {
+  const { cache, read } = await open();
+  const realm = newRealm();
+  const lookup = createDefinitionLookup({ cache, realm, produce: () => null });
+  expect(await lookup.lookup('a.ts')).toMatchObject({ status: 'missing' });
+  const figures = await read();
+  const kind = 'definition';
+  expect(figures.get('module_cache_failures_total', { kind })).toBe(0);
+  const count = 'module_cache_production_duration_seconds_count';
+  expect(figures.all(count)).toEqual([{ labels: { kind, outcome: 'absent' }, value: 1 }]);
+  await cache.close();
+  const rows = await database.sql`
+    select misses::integer, failures::integer from module_cache.stats where realm_url = ${realm}`;
+  expect([...rows]).toEqual([{ misses: 1, failures: 0 }]);
+});
+
+test('what has not happened yet is 0, so that it can be added up and is seen to rise', async () => {
+  const { cache, read } = await open();
+  expect((await read()).get('module_cache_memory_drops_total', { reason: 'cursor_too_old' })).toBe(0);
+  const realm = newRealm();
+  await cache.get({ realm, path: 'none.ts' });
+  const figures = await read();
+  for (const source of ['l1', 'l2'])
+    expect(figures.get('module_cache_hits_total', { source, kind: 'transpile' })).toBe(0);
+  for (const name of ['coalesced_total', 'failures_total'])
+    expect(figures.get(`module_cache_${name}`, { kind: 'transpile' })).toBe(0);
+  // Nothing is beyond what is counted apart.
+  expect(figures.all('module_cache_misses_total')).toHaveLength(1);
+});
+
+test('beyond what is counted apart kinds are still told apart, here and in the database', async () => {
+  const { cache, read } = await open();
+  const miss = (realm: string, kind: string) =>
+    cache.events.emit('miss', { id: { realm, path: 'a.ts', kind, variant: '' } });
+  for (let n = 0; n < 1_000; n += 1) miss(`https://tenant-${n}.example/`, 'page');
+  // A thousand are more than is reported at once, and not what this is about.
+  while (activityOf(cache).take().length > 0);
+  for (let n = 0; n < 10; n += 1) miss(`https://more-${n}.example/`, n < 7 ? 'page' : 'style');
+  expect((await read()).all('module_cache_misses_total')).toEqual([
+    { labels: { kind: 'page' }, value: 1_007 },
+    { labels: { kind: 'style' }, value: 3 },
+  ]);
+  await cache.close();
+  const rows = await database.sql`
+    select kind, misses::integer from module_cache.stats where realm_url is null order by kind`;
+  expect([...rows]).toEqual(
+    expect.arrayContaining([
+      { kind: 'page', misses: 7 },
+      { kind: 'style', misses: 3 },
+    ]),
+  );
+});
+
+test('a cache that is closed has no age of its cursor', async () => {
+  const { cache, read } = await open();
+  expect((await read()).all('module_cache_cursor_age_seconds')).toHaveLength(1);
+  await cache.close();
+  const figures = await read();
+  expect(figures.all('module_cache_cursor_age_seconds')).toEqual([]);
+  expect(figures.get('module_cache_connected')).toBe(0);
 });
 
 test('neither realm nor path of a module is in the text', async () => {

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import type { Sql } from 'postgres';
 import * as calls from '../../src/calls.js';
 import { type CacheEvents, createEmitter } from '../../src/events.js';
@@ -219,6 +219,26 @@ test('once stopped it leaves no timer and tells nothing', async () => {
   sampler.count(entry);
   await calls.get(sql, entry.id);
   expect(sampler.told.length).toBe(answered);
+});
+
+test('a listener that closes the cache when it is told leaves no timer', async () => {
+  const realm = newRealm();
+  await put(idOf(realm), 'a');
+  const entry = await entryOf(idOf(realm));
+  await calls.invalidate(sql, realm, ['a.ts']);
+  const spy = jest.spyOn(globalThis, 'setTimeout');
+  const begunAfterwards = await new Promise<number>((resolve) => {
+    const sampler = startSampler({
+      fromMemory: () => {
+        sampler.stop();
+        const before = spy.mock.calls.length;
+        process.nextTick(() => resolve(spy.mock.calls.length - before));
+        return entry;
+      },
+    });
+    sampler.count(entry);
+  }).finally(() => spy.mockRestore());
+  expect(begunAfterwards).toBe(0);
 });
 
 test('a cache that asks the log seldom is caught within a second, and keeps its promise', async () => {

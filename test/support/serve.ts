@@ -42,11 +42,15 @@ export interface ModuleServer {
 }
 
 /** Runs `module-cache serve --json` with these arguments as a user would, on any free port. */
-export async function startModuleServer(args: readonly string[], workers = 4): Promise<ModuleServer> {
+export async function startModuleServer(
+  args: readonly string[],
+  workers = 4,
+  env: Record<string, string> = {},
+): Promise<ModuleServer> {
   const child = spawn(
     process.execPath,
     [cli, 'serve', ...args, '--workers', String(workers), '--port', '0', '--json'],
-    { stdio: ['ignore', 'pipe', 'pipe'] },
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } },
   );
   const exited = once(child, 'exit');
   const events: ServerEvent[] = [];

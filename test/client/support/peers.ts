@@ -27,6 +27,7 @@ const names = [
   'miss',
   'produced',
   'failed',
+  'absent',
   'coalesced',
   'stale',
   'invalidated',

@@ -21,7 +21,7 @@ export const activity = {
     },
     {
       name: 'what is counted apart is bounded',
-      text: '    if (count >= COUNTED_APART) return others;\n',
+      text: '    if (count >= COUNTED_APART) return otherCell(kind);\n',
       without: '',
       test: [
         REPORTS,

@@ -259,8 +259,8 @@ export const grace = {
     },
     {
       name: 'strong and causal reads get nothing past its time',
-      text: 'if (!isAway(error) || !mayBeStale(read)) return undefined;',
-      without: 'if (!isAway(error) || (read.signal !== undefined && !mayBeStale(read))) return undefined;',
+      text: 'isAway(error) && mayBeStale(read) ? notTooOld(id)',
+      without: 'isAway(error) && (read.signal === undefined || mayBeStale(read)) ? notTooOld(id)',
       test: [AWAY, 'memory is served past its time, and says so; not to strong or causal reads, nor by peek'],
     },
     {
