@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import postgres, { type Sql } from 'postgres';
 import { settleTracking } from '../../src/cli/tracking.js';
+import { startProxy } from '../client/support/proxy.js';
 import { createDatabase } from '../support/database.js';
 import { findProgram } from '../support/programs.js';
 import { type ModuleServer, type ServingProcess, startModuleServer } from '../support/serve.js';
@@ -162,6 +164,27 @@ test('a table that is no longer tracked as a whole, and is not ours to track, is
   } finally {
     await sql?.end({ timeout: 1 });
     await database.sql.unsafe(`drop owned by ${role}; drop role ${role}`).catch(() => {});
+    await database.drop();
+  }
+});
+
+test('a database that does not answer any more does not keep it from ending', async () => {
+  const database = await createDatabase();
+  await database.sql`create table files (path text primary key, source text not null)`;
+  const proxy = await startProxy(database.url);
+  try {
+    const server = await startModuleServer(
+      ['--table', 'public.files', '--realm', REALM, '--database-url', proxy.url],
+      1,
+    );
+    proxy.silence();
+    // As long as it takes until a look has begun, and some more.
+    await sleep(11_000);
+    const began = performance.now();
+    expect(await server.stop()).toBe(0);
+    expect(performance.now() - began).toBeLessThan(10_000);
+  } finally {
+    await proxy.close();
     await database.drop();
   }
 });
