@@ -46,11 +46,8 @@ test('what is beyond the limit is left out, and said to be', () => {
 });
 
 test('rows that were not read are said to be left out as well', () => {
-  const rows = [row('a.ts'), row('a.ts'), row('b.ts')];
-  expect(graphOf(REALM, rows, { ...LIMITS, maxArtifacts: 2 })).toMatchObject({
-    paths: ['a.ts'],
-    isTruncated: true,
-  });
+  const rows = [row('a.ts'), row('b.ts'), row('b.ts')];
+  expect(graphOf(REALM, rows, { ...LIMITS, maxArtifacts: 2 })).toMatchObject({ isTruncated: true });
   expect(graphOf(REALM, rows, { ...LIMITS, maxArtifacts: 3 })).toMatchObject({ isTruncated: false });
 });
 

@@ -332,6 +332,17 @@ test('of processes, claims and counts one more is told than is shown, so that it
   expect(stats).toHaveLength(501);
 });
 
+test('who asks for the same explanation at the same time shares one question', async () => {
+  const proxy = await startProxy(database.url);
+  closing.push(() => proxy.close());
+  const { page, url } = await serve({ connection: proxy.url });
+  const query = new URLSearchParams({ realm: newRealm(), path: 'shared.ts' });
+  const question = new URL(`explain?${query}`, url);
+  const answers = await Promise.all(Array.from({ length: 10 }, () => page(new Request(question))));
+  expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
+  expect(proxy.sent(/shared\.ts/)).toBe(1);
+});
+
 test.each([
   ['graph', {}],
   ['graph', { realm: 'no realm' }],
