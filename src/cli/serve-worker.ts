@@ -66,7 +66,7 @@ async function work(): Promise<void> {
   const server = createServer((request, response) => {
     const target = pathAndQueryOf(request);
     if (metrics?.answer(target, request, response) === true) return;
-    if (pageListener !== undefined && target.startsWith(PAGE_PATH)) pageListener(request, response);
+    if (pageListener !== undefined && isOfPage(target)) pageListener(request, response);
     else listener(request, response);
   });
 
@@ -101,7 +101,10 @@ async function work(): Promise<void> {
 
 /** In absolute form the path comes after the host, and the host after `http://`. */
 const pathAndQueryOf = ({ url = '/' }: IncomingMessage): string =>
-  url.startsWith('/') ? url : url.slice(url.indexOf('/', 8));
+  url.startsWith('/') ? url : url.replace(/^[^/]*:\/\/[^/?]*/, '') || '/';
+
+/** Also without the slash at its end, which the page knows to add. */
+const isOfPage = (target: string): boolean => `${target.split('?', 1)[0]}/`.startsWith(PAGE_PATH);
 
 work().catch((error) => {
   process.send?.({ type: 'failed', message: describe(error) } satisfies FromWorker, () => process.exit(1));

@@ -33,10 +33,7 @@ const COOKIE = 'module-cache-page';
 const SESSION_S = 12 * 3600;
 
 /** @throws ModuleCacheError MC107 if nothing protects the page */
-export function createAccess(
-  { token, authorize, loopback = false }: AccessOptions,
-  basePath: string,
-): Access {
+export function createAccess({ token, authorize, loopback = false }: AccessOptions): Access {
   if ([token !== undefined, authorize !== undefined, loopback].filter(Boolean).length !== 1) {
     throw misuse(
       'not exactly one of token, authorize and loopback is given',
@@ -76,7 +73,8 @@ export function createAccess(
       if (token === undefined || !isSame(given, token)) return undefined;
       const expires = String(Math.floor(Date.now() / 1000) + SESSION_S);
       const secure = new URL(request.url).protocol === 'https:' ? '; Secure' : '';
-      return `${COOKIE}=${expires}.${sign(expires)}; Path=${basePath}; Max-Age=${SESSION_S}; HttpOnly; SameSite=Strict${secure}`;
+      // Without a path it is for the folder of the form, wherever that is to the browser.
+      return `${COOKIE}=${expires}.${sign(expires)}; Max-Age=${SESSION_S}; HttpOnly; SameSite=Strict${secure}`;
     },
   };
 }

@@ -1,12 +1,15 @@
+import { isAbsence } from '../away.js';
 import type { Queryable } from '../calls.js';
 import type { Connection } from '../connection.js';
+import { ModuleCacheError } from '../errors.js';
 import { createLanes } from '../lanes.js';
 import { openPool, type Pool } from '../pool.js';
-import type { InvalidationRow, StatsRow } from './messages.js';
+import { type InvalidationRow, MAX_ROWS, type StatsRow } from './messages.js';
 
 /**
  * What the page asks, all of it granted to `module_cache_operator`. Most answers are JSON that Postgres has put together
- * and the browser reads: nothing in between looks into it.
+ * and the browser reads: nothing in between looks into it. They reject with MC108 if the database is away, MC109 if too
+ * many questions wait.
  */
 export interface PageDatabase {
   /** `{"peers": […], "claims": […]}` as JSON. */
@@ -41,7 +44,7 @@ const TIMEOUT_MS = 10_000;
 /** A pool of the page's own is closed when nothing was asked for so long. */
 const IDLE_MS = 30_000;
 const MAX_WAITING = 50;
-const MAX_ROWS = 500;
+const MAX_DEPENDENTS = 500;
 const MAX_FOUND = 30;
 const MAX_NAMED = 20;
 const MAX_REACHED = 50;
@@ -85,6 +88,12 @@ export function createPageDatabase(connection: Connection): PageDatabase {
     try {
       const [row] = await lanes.run(async () => (await open()).run(query, TIMEOUT_MS));
       return row as Record<string, string>;
+    } catch (error) {
+      if (closed || !isAbsence(error)) throw error;
+      throw new ModuleCacheError('MC108', 'the database is away', {
+        detail: String((error as Error).message || (error as { code?: unknown }).code),
+        cause: error,
+      });
     } finally {
       asking -= 1;
       if (asking === 0 && !closed) idle = setTimeout(leave, IDLE_MS).unref();
@@ -108,7 +117,7 @@ export function createPageDatabase(connection: Connection): PageDatabase {
                     process_id as "processId", application_name as "applicationName"
                   from module_cache.peers
                   order by name, process_id
-                  limit ${MAX_ROWS}) p),
+                  limit ${MAX_ROWS + 1}) p),
               '[]'),
             'claims', coalesce(
               (
@@ -119,7 +128,7 @@ export function createPageDatabase(connection: Connection): PageDatabase {
                     producer, waiting_peers as waiting
                   from module_cache.claims
                   order by since
-                  limit ${MAX_ROWS}) c),
+                  limit ${MAX_ROWS + 1}) c),
               '[]'))::text as json`,
       ),
     stats: async () =>
@@ -132,7 +141,7 @@ export function createPageDatabase(connection: Connection): PageDatabase {
                 realm_url as realm, kind, artifacts, bytes, l1_hits as "l1Hits", l2_hits as "l2Hits", misses,
                 productions, production_ms as "productionMs", coalesced, rejected, failures, invalidations
               from module_cache.stats
-              limit ${MAX_ROWS}) s`,
+              limit ${MAX_ROWS + 1}) s`,
         ),
       ),
     async changesSince(cursor) {
@@ -198,7 +207,7 @@ export function createPageDatabase(connection: Connection): PageDatabase {
           select coalesce(json_agg(e), '[]')::text as json
           from (
             select
-              kind, variant, status, reason, dependencies, dependents[1:${MAX_ROWS}::integer] as dependents,
+              kind, variant, status, reason, dependencies, dependents[1:${MAX_DEPENDENTS}::integer] as dependents,
               cardinality(dependents) as "dependentCount", created_at as "createdAt", expires_at as "expiresAt", bytes
             from module_cache.explain(${realm}, ${path})) e`,
       ),

@@ -2,12 +2,22 @@ import { dependencyKeyOf } from '../keys.js';
 import type { ArtifactRow } from './database.js';
 import type { ModuleStatus, RealmGraph } from './messages.js';
 
+export interface GraphLimits {
+  readonly maxModules: number;
+  /** More rows than that mean that there are more. */
+  readonly maxArtifacts: number;
+}
+
 const better: readonly ModuleStatus[] = ['dead', 'error', 'live'];
 
 /** Joins the artifacts of each module, whatever their kind and variant, and the modules by what they declare. */
-export function graphOf(realm: string, rows: readonly ArtifactRow[], maxModules: number): RealmGraph {
+export function graphOf(
+  realm: string,
+  rows: readonly ArtifactRow[],
+  { maxModules, maxArtifacts }: GraphLimits,
+): RealmGraph {
   const modules = new Map<string, { status: ModuleStatus; keys: Set<string> }>();
-  for (const { path, status, dependencies } of rows) {
+  for (const { path, status, dependencies } of rows.slice(0, maxArtifacts)) {
     const module = modules.get(path) ?? { status, keys: new Set() };
     if (better.indexOf(status) > better.indexOf(module.status)) module.status = status;
     for (const key of dependencies) module.keys.add(key);
@@ -27,5 +37,6 @@ export function graphOf(realm: string, rows: readonly ArtifactRow[], maxModules:
     }
   }
   const statuses = [...modules.values()].map(({ status }) => status);
-  return { realm, paths, statuses, edges, isTruncated: rows.some(({ path }) => !modules.has(path)) };
+  const isTruncated = rows.length > maxArtifacts || rows.some(({ path }) => !modules.has(path));
+  return { realm, paths, statuses, edges, isTruncated };
 }

@@ -1,5 +1,8 @@
 /** What the server of the page tells the browser. Times are in ms, instants as ISO 8601 text, sizes in bytes. */
 
+/** Of processes, claims, and counts: if there are more, one more is told. */
+export const MAX_ROWS = 500;
+
 /** One row of the view `peers`. */
 export interface PeerRow {
   readonly name: string | null;
@@ -92,7 +95,8 @@ export type Message =
       readonly fleet: Fleet | null;
       readonly stats: readonly StatsRow[] | null;
       readonly samples: readonly RateSample[];
-      readonly invalidations: readonly InvalidationRow[];
+      /** Null before the log has been looked at. */
+      readonly invalidations: readonly InvalidationRow[] | null;
       readonly trouble: string | null;
     }
   | { readonly type: 'fleet'; readonly fleet: Fleet }

@@ -7,7 +7,9 @@ import { createAnswer, protect, text } from './answers.js';
 import { type Asset, readAssets } from './assets.js';
 import { createPageDatabase } from './database.js';
 import { graphOf } from './graph.js';
+import type { Message } from './messages.js';
 import { createPoller } from './poller.js';
+import { createShared } from './shared.js';
 import { describeTrouble } from './trouble.js';
 import { createViewers } from './viewers.js';
 
@@ -35,6 +37,12 @@ export interface Page {
   close(): Promise<void>;
 }
 
+/** What a server of Node's gives in addition to the request. */
+interface Environment {
+  /** Express takes the path of its mount away, and a `/` that is not there is there then. */
+  readonly incoming?: { readonly originalUrl?: string };
+}
+
 const MAX_MODULES = 5_000;
 const MAX_ARTIFACTS = 20_000;
 const MAX_WAITING_BYTES = 1_000_000;
@@ -50,10 +58,20 @@ const MAX_QUERY_LENGTH = 4_000;
 /** @throws ModuleCacheError MC107 if nothing protects the page, or for an option that cannot be used */
 export function createPage(options: PageOptions): Page {
   const basePath = requireBasePath(options.basePath ?? '/-/');
-  const access = createAccess(options, basePath);
+  const access = createAccess(options);
   const database = createPageDatabase(options.connection);
   const answer = createAnswer();
-  const graphs = new Map<string, { readonly at: number; readonly json: Promise<string> }>();
+  const graphs = createShared(
+    async (realm) => {
+      const limits = { maxModules: MAX_MODULES, maxArtifacts: MAX_ARTIFACTS };
+      return JSON.stringify(graphOf(realm, await database.artifacts(realm, MAX_ARTIFACTS + 1), limits));
+    },
+    { keepMs: GRAPH_MS, maxKept: MAX_GRAPHS },
+  );
+  const explanations = createShared(
+    (module) => database.explain(...(JSON.parse(module) as [realm: string, path: string])),
+    { keepMs: 0, maxKept: 0 },
+  );
   let assets: ReadonlyMap<string, Asset> | undefined;
   let linger: NodeJS.Timeout | undefined;
   let closed = false;
@@ -61,7 +79,15 @@ export function createPage(options: PageOptions): Page {
   const onError = (error: unknown): void => {
     if (!closed) queueMicrotask(() => options.onError?.(error));
   };
-  const poller = createPoller({ database, onError, send: (message) => viewers.send(message) });
+  function send(message: Message | string): void {
+    // The fleet is told as text, and changes neither.
+    if (typeof message !== 'string' && message.type !== 'trouble') {
+      graphs.outdate();
+      explanations.outdate();
+    }
+    viewers.send(message);
+  }
+  const poller = createPoller({ database, onError, send });
   const viewers = createViewers({
     maxViewers: options.maxViewers ?? 100,
     maxBytes: MAX_WAITING_BYTES,
@@ -86,28 +112,13 @@ export function createPage(options: PageOptions): Page {
   const json = (request: Request, body: string): Promise<Response> =>
     answer(request, body, 'application/json');
 
-  function events(): Response {
-    const body = viewers.add(poller.snapshot);
-    if (body === undefined) return text(503, 'too many watch already', { 'retry-after': '10' });
+  function events(request: Request): Response {
+    if (viewers.isFull) return text(503, 'too many watch already', { 'retry-after': '10' });
+    const body = request.method === 'HEAD' ? null : viewers.add(poller.snapshot);
     // Some proxies keep an answer until it is complete, unless told otherwise.
     return new Response(body, {
       headers: { 'content-type': 'text/event-stream; charset=utf-8', 'x-accel-buffering': 'no' },
     });
-  }
-
-  function graph(realm: string): Promise<string> {
-    const known = graphs.get(realm);
-    if (known !== undefined && performance.now() - known.at < GRAPH_MS) return known.json;
-    const made = database
-      .artifacts(realm, MAX_ARTIFACTS)
-      .then((rows) => JSON.stringify(graphOf(realm, rows, MAX_MODULES)));
-    graphs.delete(realm);
-    graphs.set(realm, { at: performance.now(), json: made });
-    for (const other of graphs.keys()) if (graphs.size > MAX_GRAPHS) graphs.delete(other);
-    made.catch(() => {
-      if (graphs.get(realm)?.json === made) graphs.delete(realm);
-    });
-    return made;
   }
 
   async function login(request: Request): Promise<Response> {
@@ -117,11 +128,13 @@ export function createPage(options: PageOptions): Page {
     return new Response(null, { status: 303, headers: { location: './', 'set-cookie': cookie } });
   }
 
-  async function route(request: Request): Promise<Response> {
+  async function route(request: Request, original: string | undefined): Promise<Response> {
     const url = new URL(request.url);
-    if (`${url.pathname}/` === basePath) return text(308, 'the page is a folder', { location: basePath });
+    if (`${url.pathname}/` === basePath) return toFolder(url.pathname);
     if (!url.pathname.startsWith(basePath)) return text(404, 'the page is not here');
     const name = url.pathname.slice(basePath.length);
+    const mounted = original?.split('?', 1)[0];
+    if (name === '' && mounted?.endsWith('/') === false) return toFolder(mounted);
     const verdict = await access.judge(request);
     if (verdict === 'refused')
       return text(403, 'this page is not for requests from elsewhere: open its address yourself');
@@ -139,7 +152,7 @@ export function createPage(options: PageOptions): Page {
     }
     if (isAsset) return asset(request, name.slice('assets/'.length));
     if (name === '') return asset(request, 'index.html');
-    if (name === 'events') return request.method === 'HEAD' ? new Response(null) : events();
+    if (name === 'events') return events(request);
     return ask(request, name, url.searchParams);
   }
 
@@ -149,22 +162,25 @@ export function createPage(options: PageOptions): Page {
     if (!['graph', 'explain', 'search'].includes(name)) return nothingHere();
     if (realm === null || Math.max(path.length, wanted.length) > MAX_QUERY_LENGTH || /\0/.test(path + wanted))
       return text(400, 'not a module');
-    if (name === 'graph') return json(request, await graph(realm));
+    if (name === 'graph') return json(request, await graphs.get(realm));
     if (name === 'search') return json(request, await database.search(realm, wanted));
-    return json(request, await database.explain(realm, path));
+    return json(request, await explanations.get(JSON.stringify([realm, path])));
   }
 
-  async function page(request: Request): Promise<Response> {
+  async function page(request: Request, { incoming }: Environment = {}): Promise<Response> {
     let response: Response;
     try {
-      response = closed ? text(503, 'the page is closed') : await route(request);
+      response = closed ? text(503, 'the page is closed') : await route(request, incoming?.originalUrl);
     } catch (error) {
       const { code } = error as Partial<ModuleCacheError>;
       if (code === 'MC001') {
         response = text(400, 'not a module');
       } else {
         onError(error);
-        response = text(503, describeTrouble(error), { 'retry-after': '1' });
+        const trouble = describeTrouble(error);
+        response = closed
+          ? text(503, 'the page is closed')
+          : text(trouble.status, trouble.text, trouble.status === 503 ? { 'retry-after': '1' } : {});
       }
     }
     protect(response);
@@ -183,6 +199,10 @@ export function createPage(options: PageOptions): Page {
     },
   });
 }
+
+/** Relative to the address as it is: what is in between may have another path for it. */
+const toFolder = (path: string): Response =>
+  text(308, 'the page is a folder', { location: `./${path.slice(path.lastIndexOf('/') + 1)}/` });
 
 const nothingHere = (): Response =>
   text(404, 'there is nothing here: where the page is, there can be no module');

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { PageDatabase } from './database.js';
 import type { Fleet, InvalidationRow, Message, RateSample, StatsRow } from './messages.js';
+import { recentSamples } from './samples.js';
 import { describeTrouble } from './trouble.js';
 
 /** Looks at the database for all who watch, and only while somebody does. */
@@ -28,12 +29,11 @@ const MAX_RETRY_MS = 5_000;
 const RECENT = 100;
 /** Of one tick: the browser shows no more, and says that there were more. */
 const MAX_TOLD = 200;
-const MAX_SAMPLES = 180;
-const SAMPLES_MS = 15 * 60_000;
 
 export function createPoller({ database, send, onError }: PollerOptions): Poller {
   const recent = new Map<string, InvalidationRow>();
-  let samples: RateSample[] = [];
+  let isLogKnown = false;
+  let samples: readonly RateSample[] = [];
   let fleet: string | undefined;
   let stats: StatsRow[] | undefined;
   let trouble: string | undefined;
@@ -53,8 +53,8 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
     type: 'snapshot',
     fleet: fleet === undefined ? null : (JSON.parse(fleet) as Fleet),
     stats: stats ?? null,
-    samples,
-    invalidations: [...recent.values()],
+    samples: recentSamples(samples, Date.now()),
+    invalidations: isLogKnown ? [...recent.values()] : null,
     trouble: trouble ?? null,
   });
 
@@ -64,6 +64,7 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
       // Whatever was told before may not be all that happened.
       recent.clear();
       remember(await database.invalidations(null, RECENT));
+      isLogKnown = true;
       send(snapshot());
     } else if (changes.xids.length > 0) {
       // One more, to see whether there are more.
@@ -80,9 +81,7 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
       const counted = await database.stats();
       const sample = stats === undefined ? null : sampleOf(stats, counted);
       stats = counted;
-      if (sample !== null) {
-        samples = [...samples, sample].slice(-MAX_SAMPLES).filter(({ at }) => at > sample.at - SAMPLES_MS);
-      }
+      if (sample !== null) samples = recentSamples([...samples, sample], sample.at);
       send({ type: 'stats', stats, sample });
     }
     return changes.cursor;
@@ -104,7 +103,7 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
         // Everything is looked at anew when the database is back.
         tick = -1;
         cursor = null;
-        trouble = describeTrouble(error);
+        trouble = describeTrouble(error).text;
         send({ type: 'trouble', trouble });
       }
       await sleep(pause, undefined, { signal }).catch(() => {});
@@ -121,6 +120,7 @@ export function createPoller({ database, send, onError }: PollerOptions): Poller
       stats = undefined;
       trouble = undefined;
       recent.clear();
+      isLogKnown = false;
       running = { stop, done: run(stop.signal) };
     },
     async stop() {

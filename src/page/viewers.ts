@@ -2,9 +2,10 @@ import type { Message } from './messages.js';
 
 /** The open event streams (Server-Sent Events) of this process. */
 export interface Viewers {
-  readonly size: number;
-  /** @returns the body of a response, or undefined if there are too many */
-  add(first: () => Message): ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
+  /** There are as many as there may be. */
+  readonly isFull: boolean;
+  /** @returns the body of a response; there has to be room */
+  add(first: () => Message): ReadableStream<Uint8Array<ArrayBuffer>>;
   /** The same bytes to all; who has not read what was sent before is cut off, and comes back for a snapshot. */
   send(message: Message | string): void;
   close(): void;
@@ -53,15 +54,16 @@ export function createViewers({ maxViewers, maxBytes, maxAgeMs, onFirst, onNone 
   }
 
   return {
-    get size() {
-      return viewers.size;
+    get isFull() {
+      return viewers.size >= maxViewers;
     },
     add(first) {
-      if (viewers.size >= maxViewers) return undefined;
       let viewer: Viewer;
       return new ReadableStream(
         {
           start(controller) {
+            // Before the snapshot, which would be of when somebody last watched.
+            if (viewers.size === 0) onFirst();
             const begin = encoder.encode(`retry: ${RETRY_MS}\n\n`);
             const snapshot = encode(first());
             controller.enqueue(begin);
@@ -72,7 +74,6 @@ export function createViewers({ maxViewers, maxBytes, maxAgeMs, onFirst, onNone 
               since: performance.now(),
             };
             viewers.add(viewer);
-            if (viewers.size === 1) onFirst();
           },
           cancel: () => remove(viewer),
         },

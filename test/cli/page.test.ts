@@ -39,9 +39,13 @@ async function withServer(args: string[], work: (server: ModuleServer) => Promis
   }
 }
 
-const status = (url: string, headers: Record<string, string> = {}): Promise<number> =>
+const status = (
+  url: string,
+  headers: Record<string, string> = {},
+  path = new URL(url).pathname,
+): Promise<number> =>
   new Promise((resolve, reject) => {
-    const asked = request(url, { headers }, (response) => {
+    const asked = request(url, { headers, path }, (response) => {
       response.resume();
       resolve(response.statusCode ?? 0);
     });
@@ -57,6 +61,11 @@ test('on a loopback address it is there, shows the processes, and answers to no 
     expect(await status(`${server.url}main.ts`, { host: 'evil.example' })).toBe(200);
     // A folder of that name is the page's.
     expect(await status(`${server.url}-/x.ts`)).toBe(404);
+    // So is its name without the slash, however the target is written.
+    for (const path of ['/-', '/-?x=1', `${server.url}-`, `${server.url}-?x=1`])
+      expect([path, await status(server.url, {}, path)]).toEqual([path, 308]);
+    expect(await status(server.url, {}, server.url.slice(0, -1))).toBe(404);
+    expect((await fetch(`${server.url}-`)).url).toBe(page);
     const stream = await watch(page);
     await stream.find('every process is told', ({ type, fleet }) => {
       return (

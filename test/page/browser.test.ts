@@ -250,7 +250,7 @@ describeWith(CHROMIUM, 'the page', (file) => {
       expect(page.url()).toBe(guarded.url);
       expect(await page.evaluate(() => document.cookie)).toBe('');
       const [cookie] = await context.cookies();
-      expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/-/' });
+      expect(cookie).toMatchObject({ httpOnly: true, sameSite: 'Strict', path: '/-' });
       await page.reload();
       await isLive();
       // Another site gets nothing of it.

@@ -1,8 +1,10 @@
 import { expect, test } from '@jest/globals';
 import { graphOf } from '../../src/page/graph.js';
 import { modelOf, reach } from '../../src/page/graph-model.js';
+import { firstPlaces, type Places } from '../../src/page/places.js';
 
 const REALM = 'https://a.example/';
+const LIMITS = { maxModules: 10, maxArtifacts: 100 };
 const row = (path: string, dependencies: string[] = [], status: 'live' | 'error' | 'dead' = 'live') => ({
   path,
   status,
@@ -13,7 +15,7 @@ test('a module is one node, whatever its kinds and variants, and as good as its 
   const graph = graphOf(
     REALM,
     [row('a.ts', ['b'], 'dead'), row('a.ts', ['c', 'b']), row('b.ts', [], 'dead'), row('b.ts', [], 'error')],
-    10,
+    LIMITS,
   );
   expect(graph).toEqual({
     realm: REALM,
@@ -28,7 +30,7 @@ test('an import leads to every module that its key means, and to none of another
   const { edges } = graphOf(
     REALM,
     [row('a.ts', ['lib', 'https://b.example/lib', 'gone']), row('lib.gts'), row('lib/index.ts', ['lib'])],
-    10,
+    LIMITS,
   );
   // An import of itself is no edge.
   expect(edges).toEqual([0, 1, 0, 2, 2, 1]);
@@ -36,11 +38,26 @@ test('an import leads to every module that its key means, and to none of another
 
 test('what is beyond the limit is left out, and said to be', () => {
   const rows = [row('a.ts', ['b']), row('b.ts', ['c']), row('c.ts')];
-  expect(graphOf(REALM, rows, 2)).toMatchObject({
+  expect(graphOf(REALM, rows, { ...LIMITS, maxModules: 2 })).toMatchObject({
     paths: ['a.ts', 'b.ts'],
     edges: [0, 1],
     isTruncated: true,
   });
+});
+
+test('rows that were not read are said to be left out as well', () => {
+  const rows = [row('a.ts'), row('b.ts'), row('b.ts')];
+  expect(graphOf(REALM, rows, { ...LIMITS, maxArtifacts: 2 })).toMatchObject({ isTruncated: true });
+  expect(graphOf(REALM, rows, { ...LIMITS, maxArtifacts: 3 })).toMatchObject({ isTruncated: false });
+});
+
+test('what is gone loses its place, and what stays keeps it', () => {
+  const places: Places = new Map();
+  firstPlaces(modelOf(graphOf(REALM, [row('a.ts'), row('b.ts')], LIMITS)), places);
+  const place = places.get('b.ts');
+  firstPlaces(modelOf(graphOf(REALM, [row('b.ts'), row('c.ts')], LIMITS)), places);
+  expect([...places.keys()].sort()).toEqual(['b.ts', 'c.ts']);
+  expect(places.get('b.ts')).toEqual(place);
 });
 
 /** Each imports the one before; the last one also the first. */
@@ -48,7 +65,7 @@ const chain = modelOf(
   graphOf(
     REALM,
     [row('a.ts'), row('b.ts', ['a']), row('c.ts', ['b']), row('d.ts', ['c', 'a']), row('e.ts')],
-    10,
+    LIMITS,
   ),
 );
 
@@ -66,7 +83,7 @@ test('a wave runs through nothing but what the log says it reached', () => {
 });
 
 test('cyclic imports end', () => {
-  const cycle = modelOf(graphOf(REALM, [row('a.ts', ['b']), row('b.ts', ['a'])], 10));
+  const cycle = modelOf(graphOf(REALM, [row('a.ts', ['b']), row('b.ts', ['a'])], LIMITS));
   expect(reach(cycle, [0, 1]).map(({ distance }) => distance)).toEqual([0, 0]);
   expect(reach(cycle, [1]).map(({ index }) => index)).toEqual([1, 0]);
 });

@@ -90,7 +90,9 @@ test('tells of every peer, what it does, and of an invalidation as soon as it co
   const ids = () =>
     [stream, other].map(({ events }) =>
       events.flatMap(({ type, invalidations }) =>
-        type === 'invalidations' || type === 'snapshot' ? invalidations.map(({ id }: Event) => id) : [],
+        type === 'invalidations' || type === 'snapshot'
+          ? (invalidations ?? []).map(({ id }: Event) => id)
+          : [],
       ),
     );
   await until(() => ids()[1]?.includes(told.invalidations[0].id), { what: 'the second one knows it' });
@@ -119,7 +121,7 @@ test('an invalidation between the cursor and the log is told once', async () => 
     send(message) {
       if (typeof message === 'string') return;
       if (message.type === 'snapshot' || message.type === 'invalidations')
-        told.push(...message.invalidations.flatMap(({ named }) => named));
+        told.push(...(message.invalidations ?? []).flatMap(({ named }) => named));
     },
     onError: () => {},
   });
@@ -252,6 +254,9 @@ test('more than may watch are told to come back later', async () => {
   const server = await serve({ maxViewers: 1 });
   const stream = await openStream(server);
   await expect(watch(server.url)).rejects.toThrow(/^503 too many/);
+  const head = (): Promise<number> =>
+    fetch(new URL('events', server.url), { method: 'HEAD' }).then(({ status }) => status);
+  expect(await head()).toBe(503);
   await stream.close();
   await until(
     () =>
@@ -263,6 +268,10 @@ test('more than may watch are told to come back later', async () => {
       what: 'there is room again',
     },
   );
+  await closing.pop()?.();
+  await until(async () => (await head()) === 200, { what: 'there is room for a head' });
+  // Which takes no room.
+  expect([await head(), await head()]).toEqual([200, 200]);
 });
 
 test('shows the graph of a realm, finds modules, and explains them in words', async () => {
@@ -291,6 +300,47 @@ test('shows the graph of a realm, finds modules, and explains them in words', as
   await until(async () => (await getJson(server, 'graph', { realm })).statuses.join() === 'dead,dead', {
     what: 'the graph shows it',
   });
+});
+
+test('who has heard of an invalidation gets no graph from before it', async () => {
+  const realm = newRealm();
+  const cache = await openPeer('producer');
+  await produce(cache, realm, 'a.ts');
+  const server = await serve();
+  const stream = await openStream(server);
+  await stream.find('counts are told', ({ type }) => type === 'stats');
+  expect(await getJson(server, 'graph', { realm })).toMatchObject({ statuses: ['live'] });
+  const kept = performance.now();
+  await cache.invalidate(realm, ['a.ts']);
+  await stream.find('it is told', ({ type }) => type === 'invalidations');
+  // Or the graph would not have been given out again anyway.
+  expect(performance.now() - kept).toBeLessThan(2_000);
+  expect(await getJson(server, 'graph', { realm })).toMatchObject({ statuses: ['dead'] });
+});
+
+test('of processes, claims and counts one more is told than is shown, so that it can be said', async () => {
+  const realm = newRealm();
+  const many = await createDatabase();
+  closing.push(() => many.drop());
+  await many.sql`
+    select module_cache.put(
+      ${realm} || n || '/', 'a.ts', 'transpile', '', 'x', '{}', '{}',
+      (select g.token from module_cache.get(${realm}, 'none.ts') g))
+    from generate_series(1, 510) n`;
+  const stream = await openStream(await serve({ connection: many.url }));
+  const { stats } = await stream.find('counts are told', ({ type }) => type === 'stats');
+  expect(stats).toHaveLength(501);
+});
+
+test('who asks for the same explanation at the same time shares one question', async () => {
+  const proxy = await startProxy(database.url);
+  closing.push(() => proxy.close());
+  const { page, url } = await serve({ connection: proxy.url });
+  const query = new URLSearchParams({ realm: newRealm(), path: 'shared.ts' });
+  const question = new URL(`explain?${query}`, url);
+  const answers = await Promise.all(Array.from({ length: 10 }, () => page(new Request(question))));
+  expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
+  expect(proxy.sent(/shared\.ts/)).toBe(1);
 });
 
 test.each([
@@ -325,6 +375,12 @@ test('the rights of module_cache_operator are all that it needs, and less is tol
     await database.sql`select module_cache.invalidate(${realm}, array['a.ts'])`;
     await stream.find('an invalidation is told', ({ type }) => type === 'invalidations');
     expect(server.errors).toEqual([]);
+
+    await database.sql`select module_cache.close_realm(${realm}, current_user)`;
+    const explain = await fetch(
+      new URL(`explain?${new URLSearchParams({ realm, path: 'a.ts' })}`, server.url),
+    );
+    expect([explain.status, await explain.text()]).toEqual([403, expect.stringMatching(/realm is private/)]);
 
     await database.sql.unsafe(
       `revoke module_cache_operator from ${role}; grant module_cache_reader to ${role}`,

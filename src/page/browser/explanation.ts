@@ -1,5 +1,6 @@
 import { html, nothing, render, type TemplateResult } from 'lit-html';
 import type { ExplanationRow } from '../messages.js';
+import { ask } from './ask.js';
 import { byId } from './dom.js';
 import { bytes, count, plural, time } from './format.js';
 import { linkTo } from './route.js';
@@ -8,17 +9,21 @@ const SHOWN = 100;
 const tones = { hit: 'good', error: 'bad', tombstone: 'warn', miss: 'warn' } as const;
 
 /** Why a module is a hit or a miss, in the words of the database, with its neighbours as links. */
-export function createExplanation(knownRealms: () => readonly string[]): {
-  show(realm: string, path: string): Promise<void>;
+export interface Explanation {
+  /** @param takeFocus when it is there, unless the focus has moved meanwhile */
+  show(realm: string, path: string, takeFocus: boolean): Promise<void>;
+  /** Asks again for what is shown, unless that is on its way. */
+  renew(): void;
+  clear(): void;
   focus(): void;
-} {
+}
+
+export function createExplanation(knownRealms: () => readonly string[]): Explanation {
   const place = byId('module');
   const heading = byId('module-heading');
+  let shown: { readonly realm: string; readonly path: string } | undefined;
   let asked = 0;
-  render(
-    html`<p class="empty">Search a module, or click one in the graph, to see why it is a hit or a miss.</p>`,
-    place,
-  );
+  let answered = 0;
 
   /** A key of another realm is a URL, of which the realm is the beginning. */
   function link(realm: string, key: string): TemplateResult | string {
@@ -55,27 +60,49 @@ export function createExplanation(knownRealms: () => readonly string[]): {
       }
       ${row.dependencies === null ? nothing : links(realm, 'Depends on', row.dependencies, row.dependencies.length)}`;
 
+  const explained = (realm: string, rows: readonly ExplanationRow[]): TemplateResult =>
+    html`<p class="quiet">${realm}</p>
+      ${rows.map((row) => artifact(realm, row))}
+      ${rows[0] === undefined ? nothing : links(realm, 'Dependents', rows[0].dependents, rows[0].dependentCount)}`;
+
+  async function show(realm: string, path: string, takeFocus: boolean): Promise<void> {
+    asked += 1;
+    const mine = asked;
+    const focused = document.activeElement;
+    shown = { realm, path };
+    heading.textContent = path;
+    let content: TemplateResult;
+    try {
+      const rows = JSON.parse(await ask('explain', { realm, path })) as ExplanationRow[];
+      content = explained(realm, rows);
+    } catch (error) {
+      content = html`<p class="bad">${(error as Error).message}</p>`;
+    }
+    if (mine !== asked) return;
+    answered = mine;
+    // The link that was followed may have gone with what was shown before.
+    const hasMoved = document.activeElement !== focused && focused?.isConnected === true;
+    render(content, place);
+    if (takeFocus && !hasMoved) heading.focus();
+  }
+
+  function clear(): void {
+    asked += 1;
+    answered = asked;
+    shown = undefined;
+    heading.textContent = 'Module';
+    render(
+      html`<p class="empty">Search a module, or click one in the graph, to see why it is a hit or a miss.</p>`,
+      place,
+    );
+  }
+  clear();
+
   return {
-    async show(realm, path) {
-      asked += 1;
-      const mine = asked;
-      heading.textContent = path;
-      const answer = await fetch(`explain?${new URLSearchParams({ realm, path })}`).catch(() => undefined);
-      if (mine !== asked) return;
-      if (answer === undefined || !answer.ok) {
-        const told = answer === undefined ? 'The server did not answer.' : await answer.text();
-        render(html`<p class="bad">${told}</p>`, place);
-        return;
-      }
-      const rows = (await answer.json()) as ExplanationRow[];
-      if (mine !== asked) return;
-      const [first] = rows;
-      render(
-        html`<p class="quiet">${realm}</p>
-          ${rows.map((row) => artifact(realm, row))}
-          ${first === undefined ? nothing : links(realm, 'Dependents', first.dependents, first.dependentCount)}`,
-        place,
-      );
+    show,
+    clear,
+    renew() {
+      if (shown !== undefined && answered === asked) void show(shown.realm, shown.path, false);
     },
     focus: () => heading.focus(),
   };

@@ -1,11 +1,19 @@
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat('en', { timeStyle: 'medium', hourCycle: 'h23' });
+const dated = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' });
 
 export const count = (value: number | null): string => (value === null ? '–' : whole.format(value));
 export const decimal = (value: number): string => tenths.format(value);
 export const percent = (value: number | null): string => (value === null ? '–' : `${tenths.format(value)} %`);
-export const time = (at: string): string => clock.format(new Date(at));
+/** @param at ms since the epoch */
+export const timeOfDay = (at: number): string => clock.format(at);
+
+/** With its date, unless that is today's. */
+export function time(at: string): string {
+  const date = new Date(at);
+  return (date.toDateString() === new Date().toDateString() ? clock : dated).format(date);
+}
 
 export function bytes(value: number | null): string {
   if (value === null) return '–';

@@ -4,8 +4,9 @@ import type { NodeHoverDrawingFunction } from 'sigma/rendering';
 import { EdgeLineProgram } from 'sigma/rendering';
 import { type GraphModel, reach } from '../graph-model.js';
 import type { InvalidationRow, ModuleStatus } from '../messages.js';
+import { firstPlaces, keepPlaces, type Places } from '../places.js';
 import { byId, colour, perFrame, prefersDark, prefersStillness } from './dom.js';
-import { createLayout, firstPlaces, type Places } from './layout.js';
+import { createLayout } from './layout.js';
 import { createWaves, type Place } from './waves.js';
 
 export interface GraphView {
@@ -13,6 +14,15 @@ export interface GraphView {
   /** Lets a wave run through the modules that were reached. */
   invalidated(rows: readonly InvalidationRow[]): void;
   select(path: string | null): void;
+  close(): void;
+}
+
+export interface GraphViewOptions {
+  onSelect(realm: string, path: string): void;
+  /** The browser has taken the graphics away: nothing is drawn any more. */
+  onLost(): void;
+  /** They can be had again, by another view. */
+  onRestored(): void;
 }
 
 const ZOOM_MS = 250;
@@ -24,13 +34,15 @@ const colours: Record<ModuleStatus, string> = { live: 'node-live', error: 'node-
  *
  * @throws Error if the browser has none
  */
-export function createGraphView(onSelect: (path: string) => void): GraphView {
+export function createGraphView({ onSelect, onLost, onRestored }: GraphViewOptions): GraphView {
   const container = byId('graph');
   let model: GraphModel | undefined;
   let statuses: ModuleStatus[] = [];
   let selected: string | null = null;
   const places: Places = new Map();
   const changed = new Set<number>();
+  const closing = new AbortController();
+  const { signal } = closing;
 
   /** A graph is laid out about as wide as it is high; what it is shown in is not. */
   const stretch = Math.min(2, Math.max(1, container.clientWidth / container.clientHeight));
@@ -67,8 +79,7 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
 
   const layout = createLayout((positions) => {
     if (model === undefined) return;
-    for (const [index, path] of model.paths.entries())
-      places.set(path, { x: positions[2 * index] as number, y: positions[2 * index + 1] as number });
+    keepPlaces(model.paths, positions, places);
     sigma.getGraph().updateEachNodeAttributes(
       (path, attributes) => Object.assign(attributes, stretched(places.get(path))),
       // The reducers need not run again, nor anything but the places be read.
@@ -106,23 +117,34 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
     sigma.setGraph(graph);
   }
 
-  prefersDark.addEventListener('change', () => {
-    sigma.setSettings(palette());
-    draw();
-  });
+  prefersDark.addEventListener(
+    'change',
+    () => {
+      sigma.setSettings(palette());
+      draw();
+    },
+    { signal },
+  );
+  const onContextLost = (event: Event): void => {
+    // Or it would never be restored.
+    event.preventDefault();
+    onLost();
+  };
+  container.addEventListener('webglcontextlost', onContextLost, { capture: true, signal });
+  container.addEventListener('webglcontextrestored', onRestored, { capture: true, signal });
   // The wheel, and one finger, move the page as anywhere else; with Ctrl, and with two, the graph.
   const leaveToPage = (event: WheelEvent | TouchEvent): void => {
     const isMeant = event instanceof WheelEvent ? event.ctrlKey : event.touches.length > 1;
     if (!isMeant) event.stopPropagation();
   };
   for (const name of ['wheel', 'touchstart', 'touchmove'] as const)
-    container.addEventListener(name, leaveToPage, { capture: true, passive: true });
-  sigma.on('clickNode', ({ node }) => onSelect(node));
+    container.addEventListener(name, leaveToPage, { capture: true, passive: true, signal });
+  sigma.on('clickNode', ({ node }) => model !== undefined && onSelect(model.realm, node));
   const camera = sigma.getCamera();
   const move = () => ({ duration: prefersStillness.matches ? 0 : ZOOM_MS });
-  byId('zoom-in').addEventListener('click', () => camera.animatedZoom(move()));
-  byId('zoom-out').addEventListener('click', () => camera.animatedUnzoom(move()));
-  byId('zoom-reset').addEventListener('click', () => camera.animatedReset(move()));
+  byId('zoom-in').addEventListener('click', () => camera.animatedZoom(move()), { signal });
+  byId('zoom-out').addEventListener('click', () => camera.animatedUnzoom(move()), { signal });
+  byId('zoom-reset').addEventListener('click', () => camera.animatedReset(move()), { signal });
 
   function pathsOf(row: InvalidationRow, shown: GraphModel): readonly number[] {
     return row.named.flatMap((path) => shown.indexOf(path) ?? []);
@@ -156,15 +178,14 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
 
   return {
     show(shown) {
-      const isSame =
-        model?.realm === shown.realm &&
-        isEqual(model.paths, shown.paths) &&
-        isEqual(model.edges, shown.edges);
-      if (model?.realm !== shown.realm) {
-        places.clear();
+      const hasSameNodes = model?.realm === shown.realm && isEqual(model.paths, shown.paths);
+      if (model?.realm !== shown.realm) places.clear();
+      if (!hasSameNodes) {
+        // Both are by the positions of the nodes.
         waves.clear();
+        changed.clear();
       }
-      if (isSame) {
+      if (hasSameNodes && isEqual(model?.edges ?? [], shown.edges)) {
         for (const [index, status] of shown.statuses.entries())
           if (statuses[index] !== status) changed.add(index);
         model = shown;
@@ -176,10 +197,9 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
       model = shown;
       statuses = [...shown.statuses];
       const positions = firstPlaces(shown, places);
-      for (const [index, path] of shown.paths.entries())
-        places.set(path, { x: positions[2 * index] as number, y: positions[2 * index + 1] as number });
       draw();
-      layout.run(positions, shown.edges, isRenewed);
+      if (shown.paths.length === 0) layout.stop();
+      else layout.run(positions, shown.edges, isRenewed);
     },
     invalidated(rows) {
       if (model === undefined) return;
@@ -189,6 +209,12 @@ export function createGraphView(onSelect: (path: string) => void): GraphView {
     select(path) {
       selected = path;
       sigma.refresh({ schedule: true });
+    },
+    close() {
+      closing.abort();
+      layout.stop();
+      sigma.kill();
+      container.replaceChildren();
     },
   };
 }

@@ -39,7 +39,8 @@ export function createInvalidations(): {
     const last = news.at(-1);
     if (last === undefined) return;
     const others = news.length === 1 ? '' : `${plural(news.length, 'invalidation')}, the last: `;
-    announcement.textContent = `${others}${what(last)} by ${who(last)}, ${plural(last.modules, 'module')} reached.`;
+    const reached = last.scope === 'module' ? `, ${plural(last.modules, 'module')} reached` : '';
+    announcement.textContent = `${others}${what(last)} by ${who(last)}${reached}.`;
     news = [];
   }
   setInterval(announce, ANNOUNCE_MS);
@@ -69,17 +70,19 @@ export function createInvalidations(): {
 const who = ({ applicationName, role }: InvalidationRow): string =>
   applicationName === '' ? role : `${applicationName} (${role})`;
 
-function what({ scope, realm, named, namedCount }: InvalidationRow): string {
+function what({ scope, realm, named, namedCount, modules }: InvalidationRow): string {
   if (scope === 'global') return 'everything';
   if (scope === 'realm') return `the realm ${realm}`;
   if (scope === 'closed') return `the realm ${realm}, which was made private`;
+  // A module of another realm was named, and these are its importers.
+  if (named.length === 0) return `${realm} (${plural(modules, 'importer')})`;
   const more = namedCount > NAMED ? ` and ${count(namedCount - NAMED)} more` : '';
   return `${named.slice(0, NAMED).join(', ')}${more}`;
 }
 
 function namedLinks(row: InvalidationRow): TemplateResult | string {
   const { scope, realm, named, namedCount } = row;
-  if (scope !== 'module' || realm === null) return what(row);
+  if (scope !== 'module' || realm === null || named.length === 0) return what(row);
   return html`${named.slice(0, NAMED).map((path) => html`<a href=${linkTo(realm, path)}>${path}</a> `)}${
     namedCount > NAMED ? `and ${count(namedCount - NAMED)} more` : nothing
   }`;

@@ -1,5 +1,3 @@
-import type { GraphModel } from '../graph-model.js';
-
 export interface LayoutRequest {
   /** x and y of each node. */
   readonly positions: Float32Array;
@@ -22,32 +20,6 @@ const RENEWED_BUDGET_MS = 1_500;
 /** Drawing takes at most such a part of the time, however slow it is: without a graphics card it can be a tenth of a second. */
 const DRAWING_SHARE = 0.25;
 const MIN_STEP_MS = 50;
-
-/** Where each module is, by its path. */
-export type Places = Map<string, { readonly x: number; readonly y: number }>;
-
-/**
- * A place for each module to begin with: where it was; else near one that it imports; else with those of its folder.
- */
-export function firstPlaces({ paths, dependencies }: GraphModel, known: Places): Float32Array {
-  const folders = [...new Set(paths.map(folderOf))].sort();
-  const radius = 10 * Math.sqrt(paths.length);
-  const positions = new Float32Array(2 * paths.length);
-  for (const [index, path] of paths.entries()) {
-    const importsOf = dependencies[index]?.find((other) => known.has(paths[other] as string));
-    const neighbour = importsOf === undefined ? undefined : known.get(paths[importsOf] as string);
-    const angle = (2 * Math.PI * folders.indexOf(folderOf(path))) / folders.length;
-    const near = neighbour ?? { x: radius * Math.cos(angle), y: radius * Math.sin(angle) };
-    // Golden angle: no two in the same place, and the same picture each time.
-    const turn = index * 2.399963;
-    const away = neighbour === undefined ? 0.3 * radius * Math.sqrt((index + 1) / paths.length) : radius / 50;
-    const place = known.get(path) ?? { x: near.x + away * Math.cos(turn), y: near.y + away * Math.sin(turn) };
-    positions.set([place.x, place.y], 2 * index);
-  }
-  return positions;
-}
-
-const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
 
 /** What neither imports nor is imported would drift to the edge, and all else shrink: it stands in rows below. */
 function alignLoners(positions: Float32Array, loners: readonly number[]): void {
@@ -84,6 +56,7 @@ const whenDrawn = (task: () => void): unknown =>
 /** Lays the graph out in a worker, one graph at a time. */
 export function createLayout(onStep: (positions: Float32Array) => void): {
   run(positions: Float32Array, edges: readonly number[], isRenewed: boolean): void;
+  stop(): void;
 } {
   let worker: Worker | undefined;
   return {
@@ -109,6 +82,10 @@ export function createLayout(onStep: (positions: Float32Array) => void): {
         budgetMs: isRenewed ? RENEWED_BUDGET_MS : BUDGET_MS,
       };
       started.postMessage(request);
+    },
+    stop() {
+      worker?.terminate();
+      worker = undefined;
     },
   };
 }

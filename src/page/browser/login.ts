@@ -1,3 +1,4 @@
+import { reasonOf } from './ask.js';
 import { byId } from './dom.js';
 
 /** By fetch: a form that is sent from a page without referrer says no origin, which the server wants to see. */
@@ -9,12 +10,12 @@ form.addEventListener('submit', async (event) => {
   refused.textContent = '';
   try {
     const body = new URLSearchParams({ token: token.value });
-    const { ok } = await fetch('login', { method: 'POST', body });
-    if (ok) {
+    const answer = await fetch('login', { method: 'POST', body });
+    if (answer.ok) {
       location.reload();
       return;
     }
-    refused.textContent = 'This is not the token.';
+    refused.textContent = answer.status === 401 ? 'This is not the token.' : await reasonOf(answer);
     token.select();
   } catch {
     refused.textContent = 'The server did not answer.';

@@ -1,6 +1,7 @@
 import { html, render } from 'lit-html';
-import { modelOf } from '../graph-model.js';
+import { type GraphModel, modelOf } from '../graph-model.js';
 import type { Fleet, InvalidationRow, Message, RealmGraph, StatsRow } from '../messages.js';
+import { ask } from './ask.js';
 import { byId, makeScrollable, makeSkippable } from './dom.js';
 import { createExplanation } from './explanation.js';
 import { plural } from './format.js';
@@ -15,36 +16,55 @@ import { drawFleet, drawProduction, drawStats } from './tables.js';
 
 /** How often what the graph and the explanation show is asked for again, if something has happened, in ms. */
 const RENEW_MS = 3_000;
+/** Once more, because another process of the server may give out what it has kept from before. */
+const RENEWALS = 2;
 
 const realmList = byId<HTMLSelectElement>('realm');
 const connection = byId('connection');
+const graphSize = byId('graph-size');
+const graphNotice = byId('graph-notice');
 const rates = createRates();
 const invalidations = createInvalidations();
 const modulesTable = createModulesTable();
-const graphView = openGraph();
 
 let realms: readonly string[] = [];
 let shown: { realm: string | null; module: string | null } = { realm: null, module: null };
+let graphView: GraphView | undefined;
+let graph: GraphModel | undefined;
 let graphText = '';
+let graphsAsked = 0;
+let isGraphOnItsWay = false;
 let counted = '';
-let isOutdated = false;
+let renewals = 0;
 
 const explanation = createExplanation(() => realms);
 createSearch(() => shown.realm, open);
 
-function openGraph(): GraphView | undefined {
+function openGraph(): void {
+  graphView?.close();
+  graphNotice.textContent = '';
   try {
-    return createGraphView(open);
+    graphView = createGraphView({
+      onSelect: open,
+      onLost: () =>
+        showTable('The browser has taken the graphics of the graph away: the table has the same.'),
+      onRestored: openGraph,
+    });
+    if (graph !== undefined) drawGraph(graph);
   } catch {
-    byId('graph').textContent = 'This browser has no WebGL: the table has the same.';
-    byId<HTMLDetailsElement>('modules').open = true;
-    return undefined;
+    graphView = undefined;
+    byId('graph').replaceChildren();
+    showTable('This browser has no WebGL: the table has the same.');
   }
 }
 
-function open(path: string): void {
-  if (shown.realm === null) return;
-  const link = linkTo(shown.realm, path);
+function showTable(why: string): void {
+  graphNotice.textContent = why;
+  byId<HTMLDetailsElement>('modules').open = true;
+}
+
+function open(realm: string, path: string): void {
+  const link = linkTo(realm, path);
   if (location.hash === link) explanation.focus();
   else location.hash = link;
 }
@@ -62,14 +82,13 @@ function follow(isByUser: boolean): void {
   const isOtherModule = isOther || module !== shown.module;
   shown = { realm, module };
   if (isOther) {
-    graphText = '';
     drawRealms();
     void showGraph();
   }
   if (!isOtherModule) return;
   graphView?.select(module);
-  if (realm === null || module === null) return;
-  void explanation.show(realm, module).then(() => isByUser && explanation.focus());
+  if (realm === null || module === null) explanation.clear();
+  else void explanation.show(realm, module, isByUser);
 }
 
 function drawRealms(): void {
@@ -83,26 +102,45 @@ function drawRealms(): void {
 async function showGraph(): Promise<void> {
   const { realm } = shown;
   if (realm === null) return;
-  const answer = await fetch(`graph?${new URLSearchParams({ realm })}`).catch(() => undefined);
-  if (!answer?.ok) return;
-  const text = await answer.text();
-  if (realm !== shown.realm || text === graphText) return;
-  graphText = text;
-  const model = modelOf(JSON.parse(text) as RealmGraph);
+  if (graph?.realm !== realm) {
+    // Nothing of another realm stays, however long the answer takes.
+    drawGraph(modelOf({ realm, paths: [], statuses: [], edges: [], isTruncated: false }));
+    graphText = '';
+    graphSize.textContent = 'Loading';
+  }
+  graphsAsked += 1;
+  const mine = graphsAsked;
+  isGraphOnItsWay = true;
+  const answer = await ask('graph', { realm }).catch((error: Error) => error);
+  if (mine !== graphsAsked) return;
+  isGraphOnItsWay = false;
+  if (answer instanceof Error) {
+    graphSize.textContent = answer.message;
+    renewals = RENEWALS;
+    return;
+  }
+  if (answer !== graphText) drawGraph(modelOf(JSON.parse(answer) as RealmGraph));
+  graphText = answer;
+  graphSize.textContent = sizeOf(graph as GraphModel);
+}
+
+function drawGraph(model: GraphModel): void {
+  graph = model;
   graphView?.show(model);
   graphView?.select(model.indexOf(shown.module ?? '') === undefined ? null : shown.module);
   modulesTable.show(model);
-  const edges = plural(model.edges.length / 2, 'import');
-  byId('graph-size').textContent = model.isTruncated
-    ? `the first ${plural(model.paths.length, 'module')}, ${edges}`
-    : `${plural(model.paths.length, 'module')}, ${edges}`;
+}
+
+function sizeOf({ paths, edges, isTruncated }: GraphModel): string {
+  const size = `${plural(paths.length, 'module')}, ${plural(edges.length / 2, 'import')}`;
+  return isTruncated ? `the first ${size}` : size;
 }
 
 setInterval(() => {
-  if (!isOutdated) return;
-  isOutdated = false;
+  if (renewals === 0 || isGraphOnItsWay || document.hidden) return;
+  renewals -= 1;
   void showGraph();
-  if (shown.realm !== null && shown.module !== null) void explanation.show(shown.realm, shown.module);
+  explanation.renew();
 }, RENEW_MS);
 
 function showFleet({ peers, claims }: Fleet): void {
@@ -122,13 +160,13 @@ function showStats(stats: readonly StatsRow[]): void {
     .filter(({ realm }) => realm === shown.realm)
     .map(({ artifacts, productions }) => `${artifacts} ${productions}`)
     .join();
-  if (work !== counted) isOutdated = true;
+  if (work !== counted) renewals = RENEWALS;
   counted = work;
 }
 
 function hear(rows: readonly InvalidationRow[]): void {
   graphView?.invalidated(rows);
-  if (rows.length > 0) isOutdated = true;
+  if (rows.length > 0) renewals = RENEWALS;
 }
 
 function receive(message: Message): void {
@@ -136,8 +174,8 @@ function receive(message: Message): void {
     setConnection('trouble', message.trouble);
   } else if (message.type === 'snapshot') {
     rates.show(message.samples);
-    invalidations.show(message.invalidations);
-    isOutdated = true;
+    if (message.invalidations !== null) invalidations.show(message.invalidations);
+    renewals = RENEWALS;
     if (message.fleet !== null) showFleet(message.fleet);
     if (message.stats !== null) showStats(message.stats);
     if (message.trouble !== null) setConnection('trouble', message.trouble);
@@ -159,7 +197,9 @@ realmList.addEventListener('change', () => {
 addEventListener('hashchange', () => follow(true));
 makeScrollable();
 makeSkippable();
+openGraph();
 follow(false);
-openStream('events', receive, (state) => {
-  if (state === 'connecting') setConnection('connecting', 'Connecting');
+openStream('events', receive, (reason) => {
+  if (reason === null) setConnection('connecting', 'Connecting');
+  else setConnection('trouble', reason);
 });

@@ -1,15 +1,12 @@
 import uPlot from 'uplot';
 import type { RateSample } from '../messages.js';
+import { recentSamples } from '../samples.js';
 import { byId, colour, perFrame, prefersDark } from './dom.js';
-import { percent, time } from './format.js';
+import { percent, timeOfDay } from './format.js';
 
 const HEIGHT_PX = 190;
 const LABEL_PX = 70;
 const MIN_PERIOD_S = 60;
-const MAX_SAMPLES = 180;
-
-/** @param at in s since the epoch */
-const clock = (at: number): string => time(new Date(at * 1000).toISOString());
 
 /** A line for what memory has answered, and one for what memory or the database has. */
 export function createRates(): { show(samples: readonly RateSample[]): void; add(sample: RateSample): void } {
@@ -42,7 +39,7 @@ export function createRates(): { show(samples: readonly RateSample[]): void; add
       legend: { show: false },
       cursor: { show: false },
       axes: [
-        { ...axis(), space: LABEL_PX, values: (_, times) => times.map(clock) },
+        { ...axis(), space: LABEL_PX, values: (_, times) => times.map((at) => timeOfDay(at * 1000)) },
         { ...axis(), size: 46, values: (_, values) => values.map((value) => `${value} %`) },
       ],
       series: [{ label: 'Time' }, line('Memory', 'memory'), line('Memory or database', 'cache')],
@@ -67,11 +64,11 @@ export function createRates(): { show(samples: readonly RateSample[]): void; add
 
   return {
     show(all) {
-      samples = all;
+      samples = recentSamples(all, all.at(-1)?.at ?? 0);
       draw();
     },
     add(sample) {
-      samples = [...samples, sample].slice(-MAX_SAMPLES);
+      samples = recentSamples([...samples, sample], sample.at);
       draw();
     },
   };

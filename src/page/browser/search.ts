@@ -1,14 +1,20 @@
 import { html, render } from 'lit-html';
+import { ask } from './ask.js';
 import { byId } from './dom.js';
 
 const WAIT_MS = 120;
 
 /** A search field with a list, as the combobox pattern of WAI-ARIA has it; `/` leads to it from everywhere. */
-export function createSearch(realm: () => string | null, onChoose: (path: string) => void): void {
+export function createSearch(
+  realm: () => string | null,
+  onChoose: (realm: string, path: string) => void,
+): void {
   const form = byId<HTMLFormElement>('search');
   const input = byId<HTMLInputElement>('search-text');
   const list = byId('found');
   let found: readonly string[] = [];
+  /** The one that was searched. */
+  let searched: string | null = null;
   let active = -1;
   let asked = 0;
   let wait: ReturnType<typeof setTimeout> | undefined;
@@ -40,11 +46,10 @@ export function createSearch(realm: () => string | null, onChoose: (path: string
   }
 
   async function find(): Promise<readonly string[]> {
-    const of = realm();
+    searched = realm();
     const text = input.value.trim();
-    if (of === null || text === '') return [];
-    const answer = await fetch(`search?${new URLSearchParams({ realm: of, text })}`).catch(() => undefined);
-    return answer?.ok ? ((await answer.json()) as string[]) : [];
+    if (searched === null || text === '') return [];
+    return JSON.parse(await ask('search', { realm: searched, text }).catch(() => '[]')) as string[];
   }
 
   async function look(): Promise<void> {
@@ -60,7 +65,7 @@ export function createSearch(realm: () => string | null, onChoose: (path: string
   function choose(path: string): void {
     close();
     input.value = '';
-    onChoose(path);
+    if (searched !== null) onChoose(searched, path);
   }
 
   input.addEventListener('input', () => {
@@ -76,9 +81,9 @@ export function createSearch(realm: () => string | null, onChoose: (path: string
     draw();
   });
   input.addEventListener('blur', close);
-  // Before the field loses the focus, and closes the list.
-  list.addEventListener('pointerdown', (event) => {
-    event.preventDefault();
+  // The field would lose the focus, and close the list.
+  list.addEventListener('mousedown', (event) => event.preventDefault());
+  list.addEventListener('click', (event) => {
     const item = (event.target as Element).closest<HTMLElement>('[role=option]');
     const path = found[Number(item?.dataset.index)];
     if (path !== undefined) choose(path);

@@ -1,22 +1,26 @@
 import type { Message } from '../messages.js';
-
-export type StreamState = 'live' | 'connecting';
+import { reasonOf } from './ask.js';
 
 /** The server speaks every second. */
 const SILENCE_MS = 30_000;
 const RETRY_MS = 1_000;
 const MAX_RETRY_MS = 15_000;
 
-/** Keeps a stream of events open while the page can be seen. */
+/**
+ * Keeps a stream of events open while the page can be seen.
+ *
+ * @param onLost told why, if the server says so
+ */
 export function openStream(
   url: string,
   onMessage: (message: Message) => void,
-  onState: (state: StreamState) => void,
+  onLost: (reason: string | null) => void,
 ): void {
   let source: EventSource | undefined;
   let silence: ReturnType<typeof setTimeout> | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
   let failures = 0;
+  let reason: string | null = null;
 
   function close(): void {
     source?.close();
@@ -38,11 +42,11 @@ export function openStream(
     opened.onmessage = ({ data }: MessageEvent<string>) => {
       listen();
       failures = 0;
-      onState('live');
+      reason = null;
       onMessage(JSON.parse(data) as Message);
     };
     opened.onerror = () => {
-      onState('connecting');
+      onLost(reason);
       // Otherwise it comes back by itself.
       if (opened.readyState === EventSource.CLOSED) void reopen();
     };
@@ -50,15 +54,30 @@ export function openStream(
 
   async function reopen(): Promise<void> {
     close();
-    onState('connecting');
+    onLost(reason);
     const { status } = await fetch(url, { method: 'HEAD' }).catch(() => ({ status: 0 }));
     // It wants to know again who this is.
     if (status === 401) {
       location.reload();
       return;
     }
+    reason = status === 403 || status === 503 ? await askWhy() : null;
+    onLost(reason);
     failures += 1;
     retry = setTimeout(open, Math.min(RETRY_MS * 2 ** failures, MAX_RETRY_MS));
+  }
+
+  /** The answer to HEAD has no words. */
+  async function askWhy(): Promise<string | null> {
+    const stop = new AbortController();
+    try {
+      const answer = await fetch(url, { signal: stop.signal });
+      return answer.ok ? null : await reasonOf(answer);
+    } catch {
+      return null;
+    } finally {
+      stop.abort();
+    }
   }
 
   document.addEventListener('visibilitychange', () => {

@@ -1,6 +1,6 @@
 import { html, nothing, render, type TemplateResult } from 'lit-html';
 import { repeat } from 'lit-html/directives/repeat.js';
-import type { ClaimRow, PeerRow, StatsRow } from '../messages.js';
+import { type ClaimRow, MAX_ROWS, type PeerRow, type StatsRow } from '../messages.js';
 import { byId, perFrame } from './dom.js';
 import { bytes, count, duration, percent } from './format.js';
 import { linkTo } from './route.js';
@@ -11,13 +11,19 @@ const number = (text: string): TemplateResult => html`<td class="number">${text}
 const heading = (text: string): TemplateResult => html`<th scope="col" class="number">${text}</th>`;
 const empty = (text: string): TemplateResult => html`<p class="empty">${text}</p>`;
 
-/** Draws the newest value with the next frame. */
-function drawing<T>(id: string, template: (value: T) => TemplateResult): (value: T) => void {
+/** Draws the newest rows with the next frame. */
+function drawing<Row>(
+  id: string,
+  template: (rows: readonly Row[]) => TemplateResult,
+): (rows: readonly Row[]) => void {
   const place = byId(id);
-  let newest: T;
-  const draw = perFrame(() => render(template(newest), place));
-  return (value) => {
-    newest = value;
+  let newest: readonly Row[];
+  const draw = perFrame(() => {
+    const more = html`<p class="quiet">There are more than these ${count(MAX_ROWS)}.</p>`;
+    render([template(newest.slice(0, MAX_ROWS)), newest.length > MAX_ROWS ? more : nothing], place);
+  });
+  return (rows) => {
+    newest = rows;
     draw();
   };
 }
