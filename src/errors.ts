@@ -17,7 +17,7 @@ export type ModuleCacheErrorCode =
   | 'MC109'; // more is on its way already than can be kept in memory
 
 /** Whatever the error is of: a producer may come from another copy of this package. */
-export const isAbsence = (error: unknown): boolean =>
+export const isNoSuchModule = (error: unknown): boolean =>
   (error as { code?: unknown } | null | undefined)?.code === 'MC105';
 
 /** An error that says what to do: `detail` carries the values, `hint` the next step (as in Postgres). */

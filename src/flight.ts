@@ -2,7 +2,7 @@ import { isAway } from './away.js';
 import type { ReadRow } from './calls.js';
 import * as calls from './calls.js';
 import type { Claim, Claims, Waiter } from './claims.js';
-import { isAbsence } from './errors.js';
+import { isNoSuchModule } from './errors.js';
 import type { CacheEmitter } from './events.js';
 import { bodyOfFailure, FAILURE_HEADER, FAILURE_LIFE_MS, type Failures, failureOf } from './failure.js';
 import type { GuardedPool } from './guarded-pool.js';
@@ -317,7 +317,7 @@ export function startFlight(
         if (controller.signal.aborted && !ended.signal.aborted) return undefined;
         if (!ended.signal.aborted) {
           const ms = performance.now() - began;
-          if (isAbsence(error)) events.emit('absent', { id, ms });
+          if (isNoSuchModule(error)) events.emit('absent', { id, ms });
           else events.emit('failed', { id, ms, error });
         }
         // Nobody waits for what is produced without the claim, and its holder may have made a good one.

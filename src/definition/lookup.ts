@@ -1,7 +1,7 @@
 import { isAway } from '../away.js';
 import type { ModuleCache } from '../cache.js';
 import { mapConcurrently } from '../concurrency.js';
-import { isAbsence, ModuleCacheError } from '../errors.js';
+import { isNoSuchModule, ModuleCacheError } from '../errors.js';
 import { isText, MAX_VARIANT_BYTES, requireArtifactId, requireRealm } from '../keys.js';
 import { checkRead, wrongShape } from '../options.js';
 import type { ArtifactRequest, CachedModule, Json, ReadOptions, ServedModule } from '../types.js';
@@ -92,7 +92,7 @@ export function createDefinitionLookup<Definition = Json>(
     try {
       return await cache.getOrProduce(id, ({ signal }) => makeProduct(id, scope, signal, settings), read);
     } catch (error) {
-      if (isAbsence(error)) return undefined;
+      if (isNoSuchModule(error)) return undefined;
       throw error;
     }
   }

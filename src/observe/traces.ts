@@ -1,7 +1,7 @@
 import type { Attributes, Context, SpanKind as Kind, Span, TracerProvider } from '@opentelemetry/api';
 import { activityOf, shareActivity } from '../activity.js';
 import type { ModuleCache } from '../cache.js';
-import { isAbsence } from '../errors.js';
+import { isNoSuchModule } from '../errors.js';
 import type { CacheEvents } from '../events.js';
 import { type ArtifactId, nameOf, normalizeRealm } from '../keys.js';
 import type { ArtifactRequest, Producer, ProducerContext, Product, ServedModule } from '../types.js';
@@ -75,7 +75,7 @@ export async function traceModuleCache(cache: ModuleCache, options: TraceOptions
    * no failure.
    */
   function fail(span: Span, error: unknown): void {
-    if (isAbsence(error)) {
+    if (isNoSuchModule(error)) {
       span.setAttribute('module_cache.absent', true);
       return;
     }

@@ -1,6 +1,6 @@
 import type { ModuleCache } from '../cache.js';
 import { mapConcurrently } from '../concurrency.js';
-import { isAbsence } from '../errors.js';
+import { isNoSuchModule } from '../errors.js';
 import type { Product } from '../types.js';
 import { createSourceGuard } from './guard.js';
 import type { ModuleSource } from './source.js';
@@ -80,7 +80,7 @@ export async function warmRealm(options: WarmOptions): Promise<WarmResult> {
     try {
       await warm(path);
     } catch (error) {
-      if (!isAbsence(error)) {
+      if (!isNoSuchModule(error)) {
         failed.abort(error);
         throw error;
       }
