@@ -25,6 +25,7 @@ import {
   registerPrometheusMetrics,
   traceModuleCache,
 } from '../../dist/observe/index.js';
+import { createPage } from '../../dist/page/index.js';
 import { openDirectory, watchRealm } from '../../dist/realm/index.js';
 import { createTranspiler } from '../../dist/transpile/index.js';
 
@@ -57,8 +58,11 @@ await watchRealm({ cache, realm, folder });
 const source = await openDirectory(folder);
 const transpiler = await createTranspiler();
 const modules = createNodeListener(createModuleHandler({ cache, realm, source, transpiler }));
+const page = has('page') ? createNodeListener(createPage({ connection, loopback: true })) : undefined;
 
 const server = createServer(async (request, response) => {
+  if (page !== undefined && request.url.startsWith('/-/') && request.url !== metricsPath)
+    return page(request, response);
   if (registry === undefined || request.url !== metricsPath) return modules(request, response);
   response.writeHead(200, { 'content-type': registry.contentType }).end(await registry.metrics());
 });

@@ -2,9 +2,10 @@
  * What it costs to be observed, of the throughput that users have: modules over HTTP. `node test/bench/throughput.mjs
  * serve` compares `module-cache serve` with one worker, without page and metrics, with the same that has both, is
  * scraped every 5 s and watched by one browser. `… handler` compares an application that has OpenTelemetry and mounts
- * the handler with the same that also has metrics for Prometheus and OpenTelemetry, traces, a log and the sampler of
- * staleness. Takes three quarters of an hour each, with nothing but Node, as long as nothing else wants the machine; runs
- * on an embedded Postgres unless DATABASE_URL names one where databases can be created.
+ * the handler with the same that also has all there is: metrics for Prometheus and OpenTelemetry, traces, a log, the
+ * sampler of staleness and the page, scraped and watched as well. Takes three quarters of an hour each, with nothing but
+ * Node, as long as nothing else wants the machine; runs on an embedded Postgres unless DATABASE_URL names one where
+ * databases can be created.
  *
  * Two servers of each side are there at a time, each with a database and a copy of the modules (rxjs, 251) of its own.
  * They are loaded in turn, in slices of a quarter of a second: a fifth of the requests say what they have and are
@@ -18,7 +19,7 @@
  * by. Requests per second say the same less exactly: the load and the database use the same machine.
  *
  * SETS says how long it takes, OBSERVED names some of "metrics page" or of "sampler prometheus opentelemetry logs
- * traces".
+ * traces page".
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -66,7 +67,7 @@ const SIDES = ['plain', 'observed', 'observed', 'plain'];
 const OTHER = { plain: 'observed', observed: 'plain' };
 const PARTS = {
   serve: ['metrics', 'page'],
-  handler: ['sampler', 'prometheus', 'opentelemetry', 'logs', 'traces'],
+  handler: ['sampler', 'prometheus', 'opentelemetry', 'logs', 'traces', 'page'],
 };
 
 const kind = process.argv[2] ?? 'serve';
@@ -149,8 +150,7 @@ async function startServer(place, set) {
   });
   const load = await openLoad(url, paths);
   await load.askForAll();
-  const watched =
-    place.side === 'observed' && kind === 'serve' && parts.includes('page') ? watchPage(url) : undefined;
+  const watched = place.side === 'observed' && parts.includes('page') ? watchPage(url) : undefined;
   const sockets = await Promise.all(readdirSync(meters).map((name) => connectTo(join(meters, name))));
   return {
     place,
