@@ -48,7 +48,8 @@ const commands = {
     for (const cache of caches) {
       const ask = () =>
         cache.getOrProduce(request, () => {
-          tell('producing');
+          // Without its dedicated connection it can hold no claim, and makes what it is asked for.
+          tell(cache.stats().connected ? 'producing' : 'producing alone');
           return { body: 'once' };
         });
       for (;;) {
