@@ -69,8 +69,11 @@ export async function openLoad(url, paths) {
 
   /** A server closes those that nobody has used for a while. */
   async function connectAll() {
-    connections = connections.filter(({ socket }) => socket.readyState === 'open');
-    while (connections.length < CONNECTIONS) connections.push(await openConnection(hostname, Number(port)));
+    const isOpen = ({ socket }) => socket.readyState === 'open';
+    while (connections.length < CONNECTIONS || !connections.every(isOpen)) {
+      connections = connections.filter(isOpen);
+      while (connections.length < CONNECTIONS) connections.push(await openConnection(hostname, Number(port)));
+    }
   }
 
   const request = (method, path, client, more = '') =>
@@ -175,6 +178,7 @@ async function openConnection(host, port) {
     socket,
     ask: (text, expectsBody = true) =>
       new Promise((resolve, reject) => {
+        if (socket.readyState !== 'open') throw new Error('a server has closed a connection');
         hasBody = expectsBody;
         settle = { resolve, reject };
         socket.write(text, 'latin1');
